@@ -1,0 +1,59 @@
+"""Everything that the core can ask of a driver. A driver executes commands in the order given and reports by events."""
+
+from __future__ import annotations
+
+from sfumato.core.values import Chunk, Group, Outcome, PartId, Rank, Value
+
+
+class Command(Value, frozen=True, kw_only=True, tag=True):
+    """Base of all commands."""
+
+
+class Launch(Command, frozen=True, kw_only=True):
+    """Run `chunk` now under the number `seq`; workers run their launches in the order of `seq`.
+
+    `sources` says, job by job, which group holds the latent (None: take its snapshot, or nothing yet exists); a
+    source other than the chunk's group implies the move. Predicted seconds: `start_s` once, `unit_s` a unit.
+    """
+
+    seq: int
+    chunk: Chunk
+    sources: tuple[Group | None, ...]
+    start_s: float
+    unit_s: float
+
+
+class Halt(Command, frozen=True, kw_only=True):
+    """End chunk `seq` after the unit in flight; with `jobs`, only those leave the batch and the others go on."""
+
+    seq: int
+    jobs: tuple[str, ...] = ()
+
+
+class Load(Command, frozen=True, kw_only=True):
+    """Make a weight part resident on a rank, beside its chunks."""
+
+    rank: Rank
+    part: PartId
+
+
+class Drop(Command, frozen=True, kw_only=True):
+    """Free a weight part on a rank."""
+
+    rank: Rank
+    part: PartId
+
+
+class Reply(Command, frozen=True, kw_only=True):
+    """A request has ended; tell its client, and free whatever is still held for it."""
+
+    outcome: Outcome
+
+
+class WakeAt(Command, frozen=True, kw_only=True):
+    """Send `Woke` at this time; a later WakeAt replaces an earlier one."""
+
+    at: float
+
+
+AnyCommand = Launch | Halt | Load | Drop | Reply | WakeAt

@@ -1,0 +1,54 @@
+"""What a policy is: a function from a View to a Plan, and the Plan itself.
+
+Rules: `plan` is pure (law L11: equal views give equal plans); whatever it wants to remember goes into `memo`, a frozen
+value that returns as `view.memo`. A policy never sees prompts, tensors, clocks or workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sfumato.core.commands import Drop, Halt, Load
+from sfumato.core.values import Chunk, Shape, Value
+
+if TYPE_CHECKING:
+    from sfumato.core.view import View
+
+
+class Admission(Value, frozen=True, kw_only=True):
+    """Accept a request with fewer steps or a smaller shape than asked (only where it allows that)."""
+
+    job: str
+    shape: Shape
+    steps: int
+
+
+class Refusal(Value, frozen=True, kw_only=True):
+    """Refuse a request that has not started; it ends as rejected with `reason`."""
+
+    job: str
+    reason: str
+
+
+class Plan(Value, frozen=True, kw_only=True):
+    """What the policy wants now. Launches take effect in their order; everything else before them."""
+
+    launches: tuple[Chunk, ...] = ()
+    halts: tuple[Halt, ...] = ()
+    admissions: tuple[Admission, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    loads: tuple[Load, ...] = ()
+    drops: tuple[Drop, ...] = ()
+    wake_at: float | None = None
+    memo: Any = None
+
+
+class Policy(Protocol):
+    """A scheduling policy. `work_conserving` claims law L7: no rank idles while a job could use it."""
+
+    name: str
+    work_conserving: bool
+
+    def plan(self, view: View) -> Plan:
+        """Decide what to launch, halt, admit, refuse, load and drop now."""
+        ...

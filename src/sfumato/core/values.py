@@ -1,0 +1,198 @@
+"""The nouns of the core: what was asked, how far it has got, and what the pool is made of.
+
+All are immutable `msgspec.Struct`s (built and copied in about 0.15 us, and their own JSON codec; see
+docs/decisions/0002). Seconds are floats on the driver's clock, bytes are ints, a group is a sorted tuple of ranks.
+Nothing here knows about prompts, tensors, clocks or policies.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+Rank = int
+Group = tuple[int, ...]
+PartId = str
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all core values: immutable and keyword-only."""
+
+
+class Stage(StrEnum):
+    """The three stages of a request, in their order."""
+
+    ENCODE = "encode"
+    DIFFUSE = "diffuse"
+    DECODE = "decode"
+
+
+STAGES: tuple[Stage, ...] = tuple(Stage)
+
+
+class JobState(StrEnum):
+    """Where a job stands; the legal moves are `lifecycle.TRANSITIONS`."""
+
+    WAITING = "waiting"  # not started yet
+    RUNNING = "running"  # in a chunk
+    PAUSED = "paused"  # started, between two chunks
+    DONE = "done"  # delivered by its deadline, or had none
+    LATE = "late"  # delivered after its deadline
+    REJECTED = "rejected"  # refused at admission
+    CANCELLED = "cancelled"  # by its client
+    FAILED = "failed"  # a chunk raised; the reason is in the outcome
+
+
+class Shape(Value, frozen=True, kw_only=True):
+    """Output size in pixels; `frames` is 1 for an image."""
+
+    height: int
+    width: int
+    frames: int = 1
+
+    def __str__(self) -> str:
+        size = f"{self.width}x{self.height}"
+        return size if self.frames == 1 else f"{size}x{self.frames}"
+
+
+class Request(Value, frozen=True, kw_only=True):
+    """What a client asked; never changes. The prompt stays with the driver, outside core and journal.
+
+    `guided` requests take two model passes a step (classifier-free guidance). `deadline` is absolute, None means best
+    effort. Of two requests that a policy finds equal, the higher `priority` goes first.
+    """
+
+    id: str
+    model: str
+    shape: Shape
+    steps: int
+    arrived_at: float
+    deadline: float | None = None
+    slo: str = "default"
+    priority: int = 0
+    guided: bool = False
+    degradable: bool = False
+    seed: int = 0
+
+
+class Job(Value, frozen=True, kw_only=True):
+    """A request's progress: `done` of the current `stage`'s units are computed, `saved` of them survive a lost worker.
+
+    `shape` and `steps` are what admission accepted. `home` is the group that holds its latent (None: only its
+    snapshot, or nothing yet). `busy_s` is rank-seconds spent so far in encode, diffuse and decode.
+    """
+
+    request: Request
+    shape: Shape
+    steps: int
+    stage: Stage = Stage.ENCODE
+    done: int = 0
+    saved: int = 0
+    state: JobState = JobState.WAITING
+    home: Group | None = None
+    chunk: int | None = None
+    first_launch: float | None = None
+    launches: int = 0
+    busy_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+
+class Chunk(Value, frozen=True, kw_only=True):
+    """One unit of GPU work: advance `jobs` (a batch) by `units` of `stage` on the ranks of `group`.
+
+    `cfg` of the group's ranks are spent on running guided and unguided passes side by side (1 or 2); the
+    sequence-parallel degree is len(group) / cfg.
+    """
+
+    jobs: tuple[str, ...]
+    stage: Stage
+    units: int
+    group: Group
+    cfg: int = 1
+
+
+class Running(Value, frozen=True, kw_only=True):
+    """A chunk that was launched and has not ended. `seq` is its number, unique and increasing."""
+
+    seq: int
+    chunk: Chunk
+    started_at: float
+    start_s: float
+    unit_s: float
+    halted: bool = False
+
+    @property
+    def ends_at(self) -> float:
+        """Predicted end if it is not halted."""
+        return self.started_at + self.start_s + self.chunk.units * self.unit_s
+
+
+class RankInfo(Value, frozen=True, kw_only=True):
+    """A worker process with one device. `memory_bytes` is what weights and jobs may take together."""
+
+    rank: Rank
+    device: str = "cpu"
+    node: str = "local"
+    memory_bytes: int = 1 << 40
+
+
+class StageSpec(Value, frozen=True, kw_only=True):
+    """What a model's stage needs and allows: weight parts, sequence-parallel degrees, largest batch.
+
+    A stage that `packs` takes requests of different shapes in one batch; otherwise a batch has one shape.
+    """
+
+    parts: tuple[PartId, ...] = ()
+    degrees: tuple[int, ...] = (1,)
+    max_batch: int = 1
+    packs: bool = False
+
+
+class ModelSpec(Value, frozen=True, kw_only=True):
+    """What the planner may know of a model: its three stages and the bytes of its weight parts.
+
+    `frame_stride` > 0: decode proceeds by latent frames (frames - 1) // frame_stride + 1 and can be paused between
+    them; 0: decode is one unit.
+    """
+
+    name: str
+    encode: StageSpec = StageSpec()
+    diffuse: StageSpec = StageSpec()
+    decode: StageSpec = StageSpec()
+    part_bytes: dict[PartId, int] = {}
+    frame_stride: int = 0
+
+    def stage(self, stage: Stage) -> StageSpec:
+        if stage is Stage.DIFFUSE:
+            return self.diffuse
+        return self.encode if stage is Stage.ENCODE else self.decode
+
+    def units(self, stage: Stage, shape: Shape, steps: int) -> int:
+        """Units of `stage`: encode 1, diffuse its steps, decode its latent frames (or 1)."""
+        if stage is Stage.DIFFUSE:
+            return steps
+        if stage is Stage.DECODE and self.frame_stride:
+            return (shape.frames - 1) // self.frame_stride + 1
+        return 1
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """How a request ended: exactly one a request. `at` is the instant the last unit was done or the end was decided."""
+
+    request: str
+    state: JobState
+    at: float
+    arrived_at: float
+    deadline: float | None
+    first_launch: float | None = None
+    busy_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    reason: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Delivered, and by its deadline if it had one."""
+        return self.state is JobState.DONE

@@ -1,0 +1,156 @@
+"""How the checkpoints of each family are read: what the configs say of limits, and the card that may narrow them.
+
+A card is `sfumato.json` in the checkpoint folder; it says what only the maker knows, such as the sizes trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sfumato.core.values import Shape
+from sfumato.errors import CheckpointError
+from sfumato.models.offer import Range
+from sfumato.models.parts import read_json
+
+Json = dict[str, Any]
+
+
+class SizeCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Width and height in pixels."""
+
+    min: int
+    max: int
+    multiple: int
+
+
+class FrameCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Frames of a video."""
+
+    min: int
+    max: int
+    step: int
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`sfumato.json`; whatever is left out follows from the configs. `default_size` is (width, height)."""
+
+    family: str
+    name: str | None = None
+    default_steps: int | None = None
+    default_guidance: float | None = None
+    sizes: SizeCard | None = None
+    frames: FrameCard | None = None
+    default_size: tuple[int, int] | None = None
+    default_frames: int | None = None
+    fps: int | None = None
+    max_prompt_tokens: int | None = None
+    max_pixels: int | None = None
+    max_steps: int | None = None
+
+
+class Reader(msgspec.Struct, frozen=True, kw_only=True):
+    """A family's pipeline class, the components that each stage needs, and its limits by the component configs."""
+
+    pipeline: str
+    modality: str
+    encode: tuple[str, ...]
+    diffuse: tuple[str, ...]
+    decode: tuple[str, ...] = ("vae",)
+    limits: Callable[[Json, dict[str, Json]], Json]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Every component with weights, in the order of the stages."""
+        return self.encode + self.diffuse + self.decode
+
+
+def flux_limits(index: Json, configs: dict[str, Json]) -> Json:
+    """FLUX.1: dev takes guidance as an input, schnell (4 steps, 256 tokens) takes none."""
+    distilled = bool(configs["transformer"].get("guidance_embeds", False))
+    return {
+        "frame_stride": 0,
+        "distilled": distilled,
+        "sizes": SizeCard(256, 2048, 2 ** len(configs["vae"]["block_out_channels"])),
+        "frames": FrameCard(1, 1, 1),
+        "default_size": (1024, 1024),
+        "default_frames": 1,
+        "default_steps": 28 if distilled else 4,
+        "default_guidance": 3.5 if distilled else 1.0,
+        "max_prompt_tokens": 512 if distilled else 256,
+        "max_pixels": 2048 * 2048,
+    }
+
+
+def wan_limits(index: Json, configs: dict[str, Json]) -> Json:
+    """Wan 2.1 and 2.2; the 5B model of 2.2 (`expand_timesteps`) was trained at 720p and 24 frames a second."""
+    dense = bool(index.get("expand_timesteps", False))
+    stride = int(configs["vae"].get("scale_factor_temporal", 4))
+    patch = configs["transformer"].get("patch_size", (1, 2, 2))
+    return {
+        "frame_stride": stride,
+        "sizes": SizeCard(128, 1280, int(configs["vae"].get("scale_factor_spatial", 8)) * int(patch[1])),
+        "frames": FrameCard(1, 121 if dense else 81, stride),
+        "default_size": (1280, 704) if dense else (832, 480),
+        "default_frames": 121 if dense else 81,
+        "default_steps": 50,
+        "default_guidance": 5.0,
+        "max_prompt_tokens": 512,
+        "max_pixels": 1280 * 720,
+        "fps": 24 if dense else 16,
+    }
+
+
+READERS = {
+    "flux": Reader(
+        pipeline="FluxPipeline",
+        modality="image",
+        encode=("text_encoder", "text_encoder_2"),
+        diffuse=("transformer",),
+        limits=flux_limits,
+    ),
+    "wan": Reader(
+        pipeline="WanPipeline",
+        modality="video",
+        encode=("text_encoder",),
+        diffuse=("transformer", "transformer_2"),
+        limits=wan_limits,
+    ),
+}
+
+
+def read_card(folder: Path, family: str) -> Card:
+    """The card of a checkpoint, an empty one where there is none. Raises CheckpointError for a wrong one."""
+    path = folder / "sfumato.json"
+    if not path.is_file():
+        return Card(family=family)
+    try:
+        card = msgspec.convert(read_json(path), Card)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"model: {path}: {error}; correct the card", field="model") from error
+    if card.family != family:
+        message = f"model: {path} says family {card.family!r}, but the checkpoint is of {family!r}; correct the card"
+        raise CheckpointError(message, field="model")
+    return card
+
+
+def merge(limits: Json, card: Card, folder: Path) -> Json:
+    """`limits` with what the card says instead, in the fields of an Offer."""
+    said = {key: value for key, value in msgspec.structs.asdict(card).items() if value is not None}
+    value = limits | {key: said[key] for key in said if key not in ("family", "name")}
+    sizes, frames = value.pop("sizes"), value.pop("frames")
+    needs = limits["sizes"].multiple, limits["frames"].step
+    if sizes.multiple % needs[0] or frames.step % needs[1]:
+        message = f"sizes.multiple must be a multiple of {needs[0]} and frames.step of {needs[1]}; correct the card"
+        raise CheckpointError(f"model: {folder}/sfumato.json: {message}", field="model")
+    if card.sizes is not None and card.max_pixels is None:
+        value["max_pixels"] = sizes.max**2
+    width, height = value.pop("default_size")
+    return value | {
+        "sizes": Range(min=-(-sizes.min // sizes.multiple) * sizes.multiple, max=sizes.max, step=sizes.multiple),
+        "frames": Range(min=frames.min, max=frames.max, step=frames.step),
+        "default_shape": Shape(height=height, width=width, frames=value.pop("default_frames")),
+    }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.core.values import Outcome, Shape, Stage, Value
-from sfumato.models.describe import Offer
+from sfumato.models.offer import Offer
 
 Pixels = NDArray[np.uint8]
 
@@ -78,7 +78,7 @@ class Service(Protocol):
         ...
 
     def cancel(self, request_id: str) -> bool:
-        """Give a request up: it ends as cancelled now, and its GPU work stops within one step. False if it had ended."""
+        """Give a request up: its GPU work stops within one step. False if it had ended."""
         ...
 
     async def pixels(self, ticket: Ticket) -> Pixels:

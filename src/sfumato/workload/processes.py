@@ -1,0 +1,90 @@
+"""When requests arrive: endless, increasing times in seconds for each arrival process.
+
+Rates only stretch a stream of unit gaps, so the same seed at another rate is the same pattern, faster or slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import count
+from math import inf, log1p
+
+from numpy.random import Generator
+
+from sfumato.workload.spec import Bursts, Gamma, Piecewise, Poisson, Process, Trace
+from sfumato.workload.streams import stream
+
+
+def times(process: Process, seed: int, factor: float = 1.0) -> Iterator[float]:
+    """Arrival times of a process, `factor` times as dense as written. Not for traces, which carry their own."""
+    rng = stream(seed, "arrivals")
+    match process:
+        case Poisson():
+            return _spaced(_exponential(rng), _rate(process) * factor)
+        case Gamma(cv=cv):
+            return _spaced(_gamma(rng, cv), _rate(process) * factor)
+        case Bursts():
+            bursts = _bursts(process, stream(seed, "bursts"), factor)
+            rate = _rate(process) * factor
+            return merge(_spaced(_exponential(rng), rate), bursts) if rate else bursts
+        case Piecewise():
+            return _piecewise(process, _exponential(rng), factor)
+        case Trace(file=file):
+            raise ValueError(f"the times of trace {file} are in the file")
+
+
+def _rate(process: Poisson | Gamma | Bursts) -> float:
+    """Arrivals a second."""
+    return process.per_second or (process.per_minute or 0.0) / 60.0
+
+
+def _exponential(rng: Generator) -> Iterator[float]:
+    while True:
+        yield -log1p(-rng.random())
+
+
+def _gamma(rng: Generator, cv: float) -> Iterator[float]:
+    """Gaps of mean 1 and standard deviation `cv`."""
+    while True:
+        yield 1.0 if cv == 0 else cv * cv * rng.standard_gamma(1.0 / (cv * cv))
+
+
+def _spaced(gaps: Iterator[float], rate: float) -> Iterator[float]:
+    at = 0.0
+    for gap in gaps:
+        at += gap / rate
+        yield at
+
+
+def _bursts(process: Bursts, rng: Generator, factor: float) -> Iterator[float]:
+    for number in count(1):
+        start = number * process.every_s / factor
+        yield from sorted(start + rng.random() * process.within_s / factor for _ in range(process.size))
+
+
+def _piecewise(process: Piecewise, gaps: Iterator[float], factor: float) -> Iterator[float]:
+    """Each unit gap is spent along the integral of the rate."""
+    pieces = process.per_second or tuple((start, rate / 60.0) for start, rate in process.per_minute or ())
+    legs = _legs(pieces, process.repeat_s)
+    at, end, rate, room = 0.0, 0.0, 0.0, 0.0
+    for gap in gaps:
+        left = gap
+        while left >= room:  # the gap reaches beyond this stretch
+            left -= room
+            at = end
+            end, rate = next(legs)
+            if end == inf and rate == 0:
+                return
+            room = (end - at) * rate * factor
+        room -= left
+        at += left / (rate * factor)
+        yield at
+
+
+def _legs(pieces: tuple[tuple[float, float], ...], repeat_s: float | None) -> Iterator[tuple[float, float]]:
+    """(end, rate) of each stretch of constant rate, in turn."""
+    for lap in count():
+        offset = lap * (repeat_s or 0.0)
+        ends = [offset + start for start, _ in pieces[1:]] + [inf if repeat_s is None else offset + repeat_s]
+        yield from zip(ends, (rate for _, rate in pieces), strict=True)

@@ -72,10 +72,10 @@ class Backlog:
         return None
 
     def lose(self, job: Job, saved: int) -> None:
-        """The rank that held a job is gone: back to its last snapshot."""
+        """The rank that held a job is gone: on from its last snapshot, which may be ahead of the last chunk's end."""
         state = moved(job.state, Move.PAUSE) if job.state is JobState.RUNNING else job.state
         saved = max(job.saved, saved)
-        self._put(job, state=state, chunk=None, home=None, done=min(job.done, saved), saved=saved)
+        self._put(job, state=state, chunk=None, home=None, done=saved, saved=saved)
 
     def end(self, job: Job, move: Move, at: float, reason: str = "") -> Outcome:
         state = moved(job.state, move)

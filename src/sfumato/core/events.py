@@ -71,7 +71,7 @@ class WorkerUp(Event, frozen=True, kw_only=True):
 
 
 class WorkerLost(Event, frozen=True, kw_only=True):
-    """A rank is gone: every chunk of a group with it has ended. `saved` holds (job, units of its stage in a snapshot)."""
+    """A rank is gone, and every chunk of a group with it. `saved`: (job, units of its stage that a snapshot holds)."""
 
     rank: Rank
     saved: tuple[tuple[str, int], ...] = ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sfumato.core.values import ModelSpec, PartId, StageSpec
 from sfumato.errors import CheckpointError
+from sfumato.models import coupling
 from sfumato.models.offer import Offer
 from sfumato.models.parts import part_of, read_json
 from sfumato.models.readers import READERS, Json, Reader, merge, read_card
@@ -28,6 +29,7 @@ def describe(source: str, name: str | None = None) -> Offer:
     family = _family(index, folder)
     reader, card = READERS[family], read_card(folder, family)
     parts = {component: part_of(folder / component) for component in _present(reader, index, folder)}
+    coupling.check_sampler(folder)
     configs = {component: read_json(folder / component / "config.json") for component in parts}
     limits = merge(reader.limits(index, configs), card, folder)
     name = name or card.name or (folder.name if Path(source).expanduser().is_dir() else source)

@@ -40,6 +40,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     family: str
     name: str | None = None
+    license: str | None = None
     default_steps: int | None = None
     default_guidance: float | None = None
     sizes: SizeCard | None = None
@@ -68,7 +69,7 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
         return self.encode + self.diffuse + self.decode
 
 
-def flux_limits(index: Json, configs: dict[str, Json]) -> Json:
+def flux_limits(_index: Json, configs: dict[str, Json]) -> Json:
     """FLUX.1: dev takes guidance as an input, schnell (4 steps, 256 tokens) takes none."""
     distilled = bool(configs["transformer"].get("guidance_embeds", False))
     return {
@@ -140,7 +141,7 @@ def read_card(folder: Path, family: str) -> Card:
 def merge(limits: Json, card: Card, folder: Path) -> Json:
     """`limits` with what the card says instead, in the fields of an Offer."""
     said = {key: value for key, value in msgspec.structs.asdict(card).items() if value is not None}
-    value = limits | {key: said[key] for key in said if key not in ("family", "name")}
+    value = limits | {key: said[key] for key in said if key not in ("family", "name", "license")}
     sizes, frames = value.pop("sizes"), value.pop("frames")
     needs = limits["sizes"].multiple, limits["frames"].step
     if sizes.multiple % needs[0] or frames.step % needs[1]:

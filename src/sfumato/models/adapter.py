@@ -1,0 +1,210 @@
+"""The part of a model that all diffusers families share: weights, the batch rules, freezing. See `family.Model`.
+
+A family adds how it encodes, predicts and decodes, from the public methods of its pipeline; `pipe(...)` is the oracle
+that the split must equal, bit for bit at batch 1 (tests/models).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from sfumato.core.values import PartId
+from sfumato.errors import CheckpointError
+from sfumato.models import blob
+from sfumato.models.family import Model, State, Task
+from sfumato.models.offer import Offer
+from sfumato.models.parts import read_json
+from sfumato.models.progress import Progress, Sampler
+
+
+class Adapter(Model):
+    """A diffusers pipeline, held with the weights that were loaded, and used stage by stage."""
+
+    # Components that are kept in float32 on every device.
+    precise: tuple[str, ...] = ()
+
+    def __init__(self, offer: Offer, device: str = "cpu", dtype: str | None = None) -> None:
+        self._offer = offer
+        self.device = torch.device(device)
+        default = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.dtype: torch.dtype = getattr(torch, dtype) if dtype else default
+        folder = Path(offer.path)
+        self.configs = {name: read_json(folder / name / "config.json") for name in offer.components}
+        self.index = read_json(folder / "model_index.json")
+        self._pipe: Any = None
+
+    # What a family says.
+
+    def configure(self, pipe: Any) -> None:
+        """Set on a new pipe what it would have derived from components that may not be loaded."""
+        raise NotImplementedError
+
+    def condition(self, prompts: list[str]) -> list[dict[str, torch.Tensor]]:
+        """The text conditioning of each prompt, each tensor [1, ...]."""
+        raise NotImplementedError
+
+    def start(self, task: Task, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The initial latent [1, ...] and conditioning that follows from the shape."""
+        raise NotImplementedError
+
+    def schedule(self, scheduler: Any, task: Task) -> None:
+        """Set the timesteps of a request's own scheduler."""
+        raise NotImplementedError
+
+    def predict(self, states: list[Progress]) -> torch.Tensor:
+        """The model's prediction for the next step of each state, guidance applied: [B, ...]."""
+        raise NotImplementedError
+
+    def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
+        """Pixels [frames, 3, H, W] in -1..1 of the next unit, and whether it is the last."""
+        raise NotImplementedError
+
+    # Weights.
+
+    @property
+    def offer(self) -> Offer:
+        return self._offer
+
+    @property
+    def pipe(self) -> Any:
+        """The pipeline. RuntimeError before the first `load`."""
+        if self._pipe is None:
+            raise RuntimeError(f"no part of {self.offer.name} is loaded")
+        return self._pipe
+
+    @property
+    def resident(self) -> frozenset[PartId]:
+        return frozenset(part for name, part in self.offer.components.items() if self._holds(name))
+
+    def _holds(self, component: str) -> bool:
+        return getattr(self._pipe, component, None) is not None
+
+    def _named(self, parts: Iterable[PartId]) -> list[str]:
+        wanted = set(parts)
+        unknown = wanted - set(self.offer.components.values())
+        if unknown:
+            raise CheckpointError(f"model: {self.offer.name} has no part {', '.join(sorted(unknown))}", field="model")
+        return [name for name, part in self.offer.components.items() if part in wanted]
+
+    def load(self, parts: Iterable[PartId]) -> None:
+        missing = [name for name in self._named(parts) if not self._holds(name)]
+        if not missing and self._pipe is not None:
+            return
+        fetched = self._fetch(missing)
+        if self._pipe is None:
+            self._pipe = fetched
+            self.configure(fetched)
+        else:
+            self._pipe.register_modules(**{name: getattr(fetched, name) for name in missing})
+
+    def _fetch(self, components: list[str]) -> Any:
+        """A pipeline that holds of all weights only `components`; it shares the tokenizers of the first."""
+        skipped: dict[str, Any] = {name: None for name in self.offer.components if name not in components}
+        if self._pipe is not None:
+            held = self._pipe.components
+            skipped |= {name: held[name] for name in held if name not in self.offer.components}
+        dtypes = {"default": self.dtype} | dict.fromkeys(self.precise, torch.float32)
+        try:
+            pipe = DiffusionPipeline.from_pretrained(self.offer.path, dtype=dtypes, local_files_only=True, **skipped)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            message = f"model: cannot load {', '.join(components)} from {self.offer.path} ({error}); restore the files"
+            raise CheckpointError(message, field="model") from error
+        return pipe.to(self.device)
+
+    def drop(self, parts: Iterable[PartId]) -> None:
+        held = [name for name in self._named(parts) if self._holds(name)]
+        if not held:
+            return
+        self._pipe.register_modules(**dict.fromkeys(held))
+        gc.collect()  # the modules hold reference cycles; without it their memory stays until some later collection
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # Stages.
+
+    @torch.inference_mode()
+    def encode(self, tasks: Sequence[Task]) -> list[State]:
+        guided = [self.offer.guided(task.payload.guidance) for task in tasks]
+        positive = self.condition([task.payload.prompt for task in tasks])
+        # its own call, because that is what the pipelines do: one batch of both would differ in the last bits
+        unwanted = [task.payload.negative_prompt for task, two in zip(tasks, guided, strict=True) if two]
+        negative = iter(self.condition(unwanted) if unwanted else [])
+        states: list[State] = []
+        for task, two, text in zip(tasks, guided, positive, strict=True):
+            other = {f"negative_{name}": tensor for name, tensor in next(negative).items()} if two else {}
+            generator = torch.Generator("cpu").manual_seed(task.seed)
+            latent, placed = self.start(task, generator)
+            sampler = self._sampler(task, generator)
+            conditioning = text | other | placed
+            states.append(Progress(task=task, guided=two, conditioning=conditioning, latent=latent, sampler=sampler))
+        return states
+
+    def _sampler(self, task: Task, generator: torch.Generator) -> Sampler:
+        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        self.schedule(scheduler, task)
+        return Sampler(scheduler, generator)
+
+    @torch.inference_mode()
+    def step(self, states: Sequence[State]) -> None:
+        batch = cast("list[Progress]", list(states))
+        if len({(state.task.shape, state.guided) for state in batch}) > 1:
+            raise ValueError("a batch has one shape and is guided or not")  # packing will lift this
+        if any(state.done >= state.sampler.steps for state in batch):
+            raise ValueError("a state of the batch has no step left")
+        noise = self.predict(batch)
+        for i, state in enumerate(batch):
+            state.advance(noise[i : i + 1])
+
+    @torch.inference_mode()
+    def decode(self, state: State) -> bool:
+        progress = cast("Progress", state)
+        pixels, last = self.decode_unit(progress)
+        progress.frames.append(_to_uint8(pixels))
+        progress.decoded += 1
+        if last:
+            progress.decoding = None
+        return last
+
+    def output(self, state: State) -> np.ndarray:
+        progress, shape = cast("Progress", state), state.task.shape
+        empty = np.empty((0, shape.height, shape.width, 3), dtype=np.uint8)
+        return np.concatenate(progress.frames) if progress.frames else empty
+
+    # Freezing.
+
+    def freeze_static(self, state: State) -> bytes:
+        progress = cast("Progress", state)
+        return blob.pack({"task": msgspec.to_builtins(progress.task), "conditioning": progress.conditioning})
+
+    def freeze(self, state: State) -> bytes:
+        progress = cast("Progress", state)
+        return blob.pack({"latent": progress.latent, "done": progress.done, "sampler": progress.sampler.freeze()})
+
+    @torch.inference_mode()
+    def thaw(self, static: bytes, dynamic: bytes) -> State:
+        fixed, moved = blob.unpack(static, self.device), blob.unpack(dynamic, self.device)
+        task = msgspec.convert(fixed["task"], Task)
+        sampler = self._sampler(task, torch.Generator("cpu"))
+        sampler.restore(moved["sampler"])
+        return Progress(
+            task=task,
+            guided=self.offer.guided(task.payload.guidance),
+            conditioning=fixed["conditioning"],
+            latent=moved["latent"],
+            sampler=sampler,
+            done=moved["done"],
+        )
+
+
+def _to_uint8(pixels: torch.Tensor) -> np.ndarray:
+    """Pixels [frames, 3, H, W] in -1..1 as uint8 [frames, H, W, 3], rounded as diffusers' numpy_to_pil does."""
+    unit = (pixels * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
+    return (unit * 255).round().astype(np.uint8)

@@ -1,0 +1,90 @@
+"""Everything that leans on what diffusers does not promise: look here when its pinned version changes.
+
+The adapters otherwise call public methods of its pipelines, models and schedulers. Importing this file imports neither
+torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sfumato.errors import CheckpointError
+from sfumato.models.parts import read_json
+
+# What `step` of a scheduler changes; all else follows from its config and set_timesteps (found by comparing vars()
+# before and after a step). A scheduler that is not listed is refused: carried on without its history it would give
+# other pictures, and silently.
+HISTORY: dict[str, tuple[str, ...]] = {
+    "FlowMatchEulerDiscreteScheduler": ("_step_index",),
+    "UniPCMultistepScheduler": (
+        "_step_index",
+        "lower_order_nums",
+        "this_order",
+        "model_outputs",
+        "timestep_list",
+        "last_sample",
+    ),
+}
+
+
+def check_sampler(folder: Path) -> None:
+    """Raise CheckpointError unless the scheduler of the checkpoint in `folder` can be paused between two steps."""
+    sampler = read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name")
+    if sampler not in HISTORY:
+        message = f"model: {folder} samples by {sampler}; change its scheduler to one of: {', '.join(HISTORY)}"
+        raise CheckpointError(message, field="model")
+
+
+def history(scheduler: Any) -> dict[str, Any]:
+    """What the steps so far have left on the scheduler: numbers, tensors, lists of them."""
+    held = vars(scheduler)
+    return {name: held[name] for name in HISTORY[type(scheduler).__name__] if name in held}
+
+
+def set_history(scheduler: Any, values: dict[str, Any]) -> None:
+    """Put back what `history` gave, on a scheduler with the same timesteps."""
+    for name, value in values.items():
+        setattr(scheduler, name, value)
+
+
+def set_flux_timesteps(scheduler: Any, steps: int, tokens: int, device: Any) -> None:
+    """Timesteps as FluxPipeline sets them: shifted by the number of image tokens."""
+    import numpy as np
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
+
+    config = scheduler.config
+    mu = calculate_shift(
+        tokens,
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", 1.15),
+    )
+    sigmas = None if config.get("use_flow_sigmas") else np.linspace(1.0, 1 / steps, steps)
+    retrieve_timesteps(scheduler, steps, device, sigmas=sigmas, mu=mu)
+
+
+def unpack_flux(pipe: Any, latent: Any, height: int, width: int) -> Any:
+    """Flux latents [1, tokens, 4c] of an image of that size in pixels as [1, c, h, w]."""
+    return pipe._unpack_latents(latent, height, width, pipe.vae_scale_factor)
+
+
+def wan_decode_cache(vae: Any) -> list[Any]:
+    """An empty feature cache; AutoencoderKLWan keeps one on itself, so two interleaved decodes would share it."""
+    return [None] * vae._cached_conv_counts["decoder"]
+
+
+def wan_decode_frame(vae: Any, latents: Any, index: int, cache: list[Any]) -> Any:
+    """Pixels [1, 3, frames, H, W] in -1..1 of latent frame `index`, of which the first gives one frame.
+
+    `latents` [1, z, f, h, w] have passed vae.post_quant_conv; `cache` is updated. Frame by frame this is the loop of
+    AutoencoderKLWan._decode, whose remaining operations work on each pixel alone.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+    first = {"first_chunk": True} if index == 0 else {}
+    pixels = vae.decoder(latents[:, :, index : index + 1], feat_cache=cache, feat_idx=[0], **first)
+    if vae.config.patch_size is not None:
+        pixels = unpatchify(pixels, patch_size=vae.config.patch_size)
+    return pixels.clamp(min=-1.0, max=1.0)

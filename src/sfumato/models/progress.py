@@ -1,0 +1,86 @@
+"""What one request owns between two units of work: its latent, sampler, conditioning and decoded frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato.models import coupling
+from sfumato.models.family import Task
+
+
+class Sampler:
+    """A scheduler object and a generator of one request's own.
+
+    Shared, the step counter of a scheduler would run once for every request that steps: most schedulers then raise,
+    some give other pictures.
+    """
+
+    def __init__(self, scheduler: Any, generator: torch.Generator) -> None:
+        """`scheduler` has its timesteps set. The generator draws on the CPU, so a seed means the same on any device."""
+        self.scheduler = scheduler
+        self.generator = generator
+        scheduler.set_begin_index(0)
+        takes = "generator" in signature(scheduler.step).parameters
+        self.options = {"generator": generator} if takes else {}
+
+    @property
+    def steps(self) -> int:
+        return len(self.scheduler.timesteps)
+
+    def time(self, done: int) -> torch.Tensor:
+        """The timestep (a scalar) of the step after `done` steps."""
+        return self.scheduler.timesteps[done]  # type: ignore[no-any-return]
+
+    def step(self, noise: torch.Tensor, done: int, latent: torch.Tensor) -> torch.Tensor:
+        """The latent after one more step."""
+        options = {**self.options, "return_dict": False}
+        return self.scheduler.step(noise, self.time(done), latent, **options)[0]  # type: ignore[no-any-return]
+
+    def freeze(self) -> dict[str, Any]:
+        return {"history": coupling.history(self.scheduler), "generator": self.generator.get_state()}
+
+    def restore(self, frozen: dict[str, Any]) -> None:
+        coupling.set_history(self.scheduler, frozen["history"])
+        self.generator.set_state(frozen["generator"].cpu())
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Progress:
+    """The `State` of a diffusers model. `conditioning` never changes after encode; `decoding` is the family's own."""
+
+    task: Task
+    guided: bool
+    conditioning: dict[str, torch.Tensor]
+    latent: torch.Tensor
+    sampler: Sampler
+    done: int = 0
+    decoded: int = 0
+    decoding: Any = None
+    frames: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def time(self) -> torch.Tensor:
+        """The timestep (a scalar) of the next step."""
+        return self.sampler.time(self.done)
+
+    def advance(self, noise: torch.Tensor) -> None:
+        """Take the model's prediction for the next step."""
+        self.latent = self.sampler.step(noise, self.done, self.latent)
+        self.done += 1
+
+
+def guide(states: list[Progress], positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """Classifier-free guidance of a batch [B, ...], each sample by its request's own scale.
+
+    By Python floats one by one: a tensor of scales would be rounded to bfloat16 first, which the pipelines do not do.
+    """
+    mixed = [
+        negative[i : i + 1] + state.task.payload.guidance * (positive[i : i + 1] - negative[i : i + 1])
+        for i, state in enumerate(states)
+    ]
+    return torch.cat(mixed)

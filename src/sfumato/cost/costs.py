@@ -1,0 +1,165 @@
+"""`ProfileCosts`: the planner's one source of times and bytes (`core.cost.Costs`), from profiles and what was observed.
+
+Rules: a model's profile for the asked device wins; then its profile for another device, scaled by the guessed speeds;
+then the rule for models without any. Whatever was priced once is remembered, so a second question costs two look-ups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sfumato.core.cost import Work
+from sfumato.core.values import Group, Job, ModelSpec, PartId, Rank, Shape, Stage
+from sfumato.cost import estimates
+from sfumato.cost.correction import BOUND, SPREAD, Correction
+from sfumato.cost.profile import Profile
+from sfumato.cost.table import Price, Table
+from sfumato.errors import ProfileError
+
+# Moving a latent: through the host on one machine, and setting it up. A disk or a page cache for weights.
+MOVE_BYTES_S, MOVE_S = 1e9, 0.001
+LOAD_BYTES_S, LOAD_S = 5e8, 0.05
+CONTROL_GAP_S = 0.001
+GUESS_BOUND = 100.0  # a guess without a profile may be far off, so the correction may go far
+REMEMBERED = 100_000  # batches of unlike shapes could otherwise fill the memory
+
+# Seconds before correction, whether they are an estimate, the cell of the correction, its bound.
+Entry = tuple[float, bool, list[float], float]
+
+
+class ProfileCosts:
+    """Times and bytes of `models`, from `profiles`; `correct=False` ignores what is observed."""
+
+    def __init__(
+        self, profiles: Iterable[Profile] = (), models: Mapping[str, ModelSpec] | None = None, *, correct: bool = True
+    ) -> None:
+        self._profiles: dict[tuple[str, str], Profile] = {}
+        for profile in profiles:  # of two for the same model and device the last one wins
+            self._profiles[profile.model, profile.device] = estimates.with_stages(profile)
+        self._tables = {key: Table(profile) for key, profile in self._profiles.items()}
+        self._models = dict(models or {})
+        self._correct = correct
+        self._correction = Correction()
+        self._entries: dict[Work, Entry] = {}
+        self._held: dict[Shape, int] = {}
+        self._peaks: dict[Work, int] = {}
+        self._gaps = {key: profile.launch_gap_s for key, profile in self._profiles.items()}
+        self._load_s = {
+            (part, device): seconds
+            for (_, device), profile in self._profiles.items()
+            for part, seconds in profile.load_s.items()
+        }
+
+    def unit_s(self, work: Work) -> float:
+        """Seconds of one unit. Raises ProfileError if the model is unknown."""
+        entry = self._entries.get(work) or self._enter(work)
+        return entry[0] * entry[2][0]
+
+    def estimated(self, work: Work) -> bool:
+        """Whether `unit_s` is not a measurement of just this (times the correction)."""
+        return (self._entries.get(work) or self._enter(work))[1]
+
+    def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
+        """The control gap, and the moves of latents to ranks of the group that do not hold them."""
+        seconds = self._gaps.get((work.model, work.device), CONTROL_GAP_S)
+        for shape, source in zip(work.shapes, sources, strict=True):
+            if source is not None and source != group and not set(group) <= set(source):
+                seconds += MOVE_S + self._shape_bytes(shape) / MOVE_BYTES_S
+        return seconds
+
+    def load_s(self, part: PartId, part_bytes: int, device: str) -> float:
+        """As measured on this kind of device, else by bytes."""
+        measured = self._load_s.get((part, device))
+        if measured is not None:
+            return measured
+        return LOAD_S + part_bytes / LOAD_BYTES_S
+
+    def held_bytes(self, job: Job, model: ModelSpec) -> int:  # noqa: ARG002 (the protocol's)
+        """The same for every model: latents of the served families have 16 channels or fewer."""
+        return self._shape_bytes(job.shape)
+
+    def peak_bytes(self, work: Work) -> int:
+        """As measured for the nearest larger setting, else by the rule."""
+        known = self._peaks.get(work)
+        if known is None:
+            known = self._peaks[work] = self._peak(work)
+        return known
+
+    def observe(self, work: Work, rank: Rank, units: int, seconds: float) -> None:
+        """Fold a measured chunk into the correction."""
+        if not self._correct or units <= 0 or seconds <= 0.0:
+            return
+        entry = self._entries.get(work) or self._enter(work)
+        key = (work.model, str(work.stage), work.device)
+        ratio = seconds / (units * entry[0])
+        self._correction.observe(key, rank if work.degree == 1 else SPREAD, ratio, entry[3])
+
+    def slowdown(self, rank: Rank) -> float:
+        """How many times slower a rank is than the others at the same work (1: as fast, or nothing compares)."""
+        return self._correction.slowdown(rank)
+
+    def state(self) -> Any:
+        """The correction as plain JSON values."""
+        return self._correction.state()
+
+    def restore(self, state: Any) -> None:
+        """Take up the correction that `state` described."""
+        self._correction.restore(state)
+
+    # -- the first question about a work ---------------------------------------------------------------------------
+
+    def _enter(self, work: Work) -> Entry:
+        if len(self._entries) >= REMEMBERED:
+            self._entries.clear()
+        price, bound = self._price(work)
+        cell = self._correction.cell((work.model, str(work.stage), work.device))
+        entry = self._entries[work] = (price.seconds, price.estimated, cell, bound)
+        return entry
+
+    def _price(self, work: Work) -> tuple[Price, float]:
+        spec = self._models.get(work.model)
+        device = self._device(work)
+        if device is not None and self._tables[work.model, device].covers(work.stage):
+            table = self._tables[work.model, device]
+            seconds, estimated = table.price(work)
+            if work.stage is Stage.DECODE and spec is not None and spec.frame_stride and not table.stride:
+                seconds, estimated = seconds / spec.units(work.stage, work.shapes[0], 1), True
+            if device == work.device:
+                return Price(seconds, estimated), BOUND
+            scale = estimates.speed(device) / estimates.speed(work.device)
+            return Price(seconds * scale, True), GUESS_BOUND
+        if spec is None:
+            known = ", ".join(sorted({model for model, _ in self._profiles})) or "none"
+            fix = f"profiles are there for: {known}; measure it with `sfumato profile` or name its profile file"
+            raise ProfileError(f"model: {work.model} has no profile; {fix}", field="model")
+        return Price(estimates.unit_s(work, spec), True), GUESS_BOUND
+
+    def _device(self, work: Work) -> str | None:
+        """The device whose profile of the model serves: the same, else the first by name."""
+        if (work.model, work.device) in self._tables:
+            return work.device
+        return min((device for model, device in self._tables if model == work.model), default=None)
+
+    # -- bytes ----------------------------------------------------------------------------------------------------
+
+    def _shape_bytes(self, shape: Shape) -> int:
+        known = self._held.get(shape)
+        if known is None:
+            known = self._held[shape] = estimates.held_bytes(shape)
+        return known
+
+    def _peak(self, work: Work) -> int:
+        profile = self._profiles.get((work.model, work.device))
+        batch, largest = len(work.shapes), max(work.shapes, key=_pixels)
+        covering = [
+            peak
+            for peak in (profile.peaks if profile else ())
+            if peak.stage is work.stage and peak.degree <= work.degree and peak.batch >= batch
+            if _pixels(peak.shape) >= _pixels(largest)
+        ]
+        return min((peak.bytes for peak in covering), default=estimates.peak_bytes(work))
+
+
+def _pixels(shape: Shape) -> int:
+    return shape.height * shape.width * shape.frames

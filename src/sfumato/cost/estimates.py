@@ -1,0 +1,115 @@
+"""Numbers for what nobody measured, each from a stated rule and marked as an estimate by whoever uses it.
+
+Three gaps are filled: a profile without encode or decode (published tables hold denoising only), a model without a
+profile, and bytes. The rules are rough on purpose: a measurement or the online correction replaces them.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sfumato.core.cost import Work
+from sfumato.core.values import ModelSpec, Shape, Stage
+from sfumato.cost.profile import Point, Profile
+
+# Encode : denoise : decode of light and of heavy requests, in percent, as TridentServe reports them (arXiv 2510.02838).
+LIGHT = (10.0, 63.0, 27.0)
+HEAVY = (2.0, 88.0, 10.0)
+
+# Sustained operations a second, for models without a profile: one thread of a CPU, a data-centre GPU in 16 bit.
+CPU_SPEED, GPU_SPEED = 3e10, 2e14
+LAUNCH_S = 0.002  # of a model pass that has next to nothing to compute
+PROMPT_TOKENS = 256
+PIXELS_A_TOKEN = 256  # 8 x 8 of the VAE, 2 x 2 of the patches
+# Operations a pixel of a VAE decoder a parameter: 2.5 million for the 50 million parameters of the usual one.
+VAE_OPERATIONS = 0.05
+BYTES_A_PARAMETER = 2
+
+
+def with_stages(profile: Profile) -> Profile:
+    """The profile with estimated points for encode and decode where it has none, from TridentServe's stage ratios.
+
+    The smallest shape counts as light and the largest as heavy (a lone video as heavy). Encode is constant: a light
+    request's share. Decode goes through the shares of both ends; between them its cost curve does.
+    """
+    steps = [point for point in profile.points if point.stage is Stage.DIFFUSE and point.batch == 1]
+    if not steps:
+        return profile
+    least = min(point.degree for point in steps)
+    sized = sorted((p for p in steps if p.degree == least), key=lambda p: (p.height * p.width * p.frames, p.guided))
+    light, heavy = sized[0], sized[-1]
+    small = HEAVY if light is heavy and light.frames > 1 else LIGHT
+    guesses = [(Stage.ENCODE, light, small[0] / small[1]), (Stage.DECODE, light, small[2] / small[1])]
+    if heavy.shape != light.shape:
+        guesses.append((Stage.DECODE, heavy, HEAVY[2] / HEAVY[1]))
+    measured = {point.stage for point in profile.points}
+    return replace(
+        profile,
+        points=(
+            *profile.points,
+            *(_guess(profile, *guess) for guess in guesses if guess[0] not in measured),
+        ),
+    )
+
+
+def _guess(profile: Profile, stage: Stage, step: Point, share: float) -> Point:
+    whole = step.seconds * profile.steps * share
+    by_frame = profile.frame_stride if stage is Stage.DECODE else 0
+    units = (step.frames - 1) // by_frame + 1 if by_frame else 1
+    seconds = whole / units
+    size = {"height": step.height, "width": step.width, "frames": step.frames}
+    return Point(stage=stage, seconds=seconds, guided=step.guided, estimated=True, **size)
+
+
+def unit_s(work: Work, spec: ModelSpec) -> float:
+    """Seconds of a unit of a model that has no profile: operations over the device's usual speed."""
+    passes = 2 if work.guided and work.stage is not Stage.DECODE else 1
+    parameters = sum(spec.part_bytes.get(part, 0) for part in spec.stage(work.stage).parts) / BYTES_A_PARAMETER
+    operations = passes * parameters * sum(_operations(work.stage, shape, spec) for shape in work.shapes)
+    # Encode and decode run whole on every rank of a group.
+    spread = 0.1 + 0.9 / work.degree if work.stage is Stage.DIFFUSE else 1.0
+    return LAUNCH_S * passes + operations * spread / speed(work.device)
+
+
+def speed(device: str) -> float:
+    """Operations a second that a device is guessed to sustain."""
+    return CPU_SPEED if device.startswith("cpu") else GPU_SPEED
+
+
+def _operations(stage: Stage, shape: Shape, spec: ModelSpec) -> float:
+    """Per parameter, of a unit."""
+    pixels = shape.height * shape.width
+    if stage is Stage.ENCODE:
+        return 2.0 * PROMPT_TOKENS
+    if stage is Stage.DIFFUSE:
+        return 2.0 * pixels * latent_frames(shape) / PIXELS_A_TOKEN
+    frames = min(spec.frame_stride, shape.frames) if spec.frame_stride else shape.frames
+    return VAE_OPERATIONS * pixels * frames
+
+
+def latent_frames(shape: Shape) -> int:
+    """Frames of a latent: video VAEs of today compress time by 4 and keep the first frame."""
+    return (shape.frames - 1) // 4 + 1
+
+
+def held_bytes(shape: Shape) -> int:
+    """A job's state between chunks: a latent of 16 channels in 32 bit, twice more as the sampler's history, and 4 MiB
+    of conditioning."""
+    return (4 << 20) + latent_bytes(shape) * 3
+
+
+def latent_bytes(shape: Shape) -> int:
+    """One latent: 16 channels in 32 bit for every 8 x 8 pixels."""
+    return shape.height * shape.width // 64 * latent_frames(shape) * 16 * 4
+
+
+def peak_bytes(work: Work) -> int:
+    """Activations: 1 KiB a pixel of the latent's frames for a step, 4 KiB a pixel of four frames for decode."""
+    total = 0
+    for shape in work.shapes:
+        pixels = shape.height * shape.width
+        if work.stage is Stage.DIFFUSE:
+            total += pixels * latent_frames(shape) * 1024 * (2 if work.guided else 1) // work.degree
+        elif work.stage is Stage.DECODE:
+            total += pixels * min(shape.frames, 4) * 4096
+    return total or 64 << 20

@@ -38,7 +38,9 @@ def requests(draw: st.DrawFn, number: int) -> Request:
 def scripts(draw: st.DrawFn, *, trouble: bool = True) -> list[AnyEvent]:
     """1 to 8 ranks, up to 20 requests; with `trouble` also cancellations and one rank that dies and returns."""
     ranks = draw(st.sampled_from([1, 2, 4, 8]))
-    script: list[AnyEvent] = [WorkerUp(at=0.0, info=RankInfo(rank=r, memory_bytes=20_000), parts=PARTS) for r in range(ranks)]
+    script: list[AnyEvent] = [
+        WorkerUp(at=0.0, info=RankInfo(rank=r, memory_bytes=20_000), parts=PARTS) for r in range(ranks)
+    ]
     for number in range(draw(st.integers(1, 20))):
         request = draw(requests(number))
         script.append(Arrived(at=request.arrived_at, request=request))

@@ -1,0 +1,74 @@
+"""The live driver: asyncio in, commands out. It feeds the same Serving that the simulator feeds.
+
+Rules: events are stamped once, by whoever receives them; all that are ready in one turn of the loop are one batch; a
+batch is handled and its commands executed before anything else is read. The driver decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from sfumato.core.commands import AnyCommand, Drop, Halt, Launch, Load, Reply, WakeAt
+from sfumato.core.events import AnyEvent, Woke
+from sfumato.core.serving import Serving
+from sfumato.core.values import Outcome
+
+
+class Executor(Protocol):
+    """Whoever runs chunks: a cluster of processes, or the fake one. It posts events by the callback it was given."""
+
+    def execute(self, command: Launch | Halt | Load | Drop) -> None:
+        """Start doing it; never blocks, never raises for what a worker does."""
+        ...
+
+
+class Driver:
+    """Batches events, asks the Serving, hands commands to the executor and outcomes to `on_reply`."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        executor: Executor,
+        *,
+        on_reply: Callable[[Outcome], None],
+        on_commands: Callable[[tuple[AnyCommand, ...]], None] = lambda _: None,
+    ) -> None:
+        self.serving = serving
+        self.crashed: BaseException | None = None
+        self._executor = executor
+        self._on_reply = on_reply
+        self._on_commands = on_commands
+        self._loop = asyncio.get_running_loop()
+        self._inbox: list[AnyEvent] = []
+        self._wake: asyncio.TimerHandle | None = None
+
+    def post(self, event: AnyEvent) -> None:
+        """Take an event; it is handled at the next turn of the loop, together with all that came meanwhile."""
+        if not self._inbox:
+            self._loop.call_soon(self._drain)
+        self._inbox.append(event)
+
+    def _drain(self) -> None:
+        batch, self._inbox = self._inbox, []
+        commands = self.serving.handle(batch)
+        for command in commands:
+            match command:
+                case Launch() | Halt() | Load() | Drop():
+                    self._executor.execute(command)
+                case Reply(outcome=outcome):
+                    self._on_reply(outcome)
+                case WakeAt(at=at):
+                    self._wake_at(at)
+        self._on_commands(commands)
+
+    def _wake_at(self, at: float) -> None:
+        if self._wake:
+            self._wake.cancel()
+        self._wake = self._loop.call_at(at, lambda: self.post(Woke(at=at)))
+
+    def close(self) -> None:
+        """No more wake-ups."""
+        if self._wake:
+            self._wake.cancel()

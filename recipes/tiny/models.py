@@ -1,0 +1,183 @@
+"""The two pipelines as configurations: final shapes, untrained weights.
+
+Both spend one token on 16x16 pixels (an 8x autoencoder and 2x2 patches), so 64 to 160 px a side are 16 to 100 tokens
+a latent frame. Four heads, so that a group of 2 or 4 ranks can split them. No dropout anywhere: text encoders train
+along with the transformer.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+
+from recipes.tiny.tokens import BOS, EOS, MAX_TOKENS, PAD, VOCABULARY_SIZE, make_tokenizer
+
+TEXT_WIDTH = 128
+HEADS = 4
+HEAD_WIDTH = 40
+T5_SHAPE = {
+    "vocab_size": VOCABULARY_SIZE,
+    "d_model": TEXT_WIDTH,
+    "d_kv": 32,
+    "d_ff": 256,
+    "num_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 32,
+    "dropout_rate": 0.0,
+    "feed_forward_proj": "gated-gelu",
+    "pad_token_id": PAD,
+    "eos_token_id": EOS,
+    "is_encoder_decoder": False,
+    "use_cache": False,
+}
+
+
+def build_image_pipeline(seed: int = 0) -> FluxPipeline:
+    torch.manual_seed(seed)
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=32,
+        num_layers=2,
+        num_single_layers=5,
+        attention_head_dim=HEAD_WIDTH,
+        num_attention_heads=HEADS,
+        joint_attention_dim=TEXT_WIDTH,
+        pooled_projection_dim=TEXT_WIDTH,
+        axes_dims_rope=(8, 16, 16),
+    )
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 96),
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=1,
+        sample_size=160,
+        mid_block_add_attention=False,
+    )
+    pipe = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.5),
+        vae=vae,
+        text_encoder=CLIPTextModel(_clip_config()),
+        tokenizer=make_tokenizer(with_start=True),
+        text_encoder_2=T5EncoderModel(T5Config(**T5_SHAPE)),
+        tokenizer_2=make_tokenizer(with_start=False),
+        transformer=transformer,
+    )
+    _start_as_identity(transformer)
+    _start_as_passage(vae)
+    return pipe
+
+
+def build_video_pipeline(seed: int = 0) -> WanPipeline:
+    torch.manual_seed(seed)
+    transformer = WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=HEADS,
+        attention_head_dim=HEAD_WIDTH,
+        in_channels=12,
+        out_channels=12,
+        text_dim=TEXT_WIDTH,
+        freq_dim=128,
+        ffn_dim=480,
+        num_layers=8,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=64,
+    )
+    vae = AutoencoderKLWan(
+        base_dim=16,
+        z_dim=12,
+        dim_mult=[1, 2, 4],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        latents_mean=[0.0] * 12,
+        latents_std=[1.0] * 12,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_temporal=4,
+        scale_factor_spatial=8,
+    )
+    pipe = WanPipeline(
+        tokenizer=make_tokenizer(with_start=False),
+        text_encoder=UMT5EncoderModel(UMT5Config(**T5_SHAPE)),
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=2.0),
+        transformer=transformer,
+        transformer_2=None,
+    )
+    _start_as_identity(transformer)
+    _start_as_passage(vae)
+    return pipe
+
+
+def _clip_config() -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+    )
+
+
+def _start_as_passage(vae: nn.Module) -> None:
+    """Delta-orthogonal convolutions and silent residual branches: colours reach the output from the first step on.
+
+    With the default weights the L1 error stood at 0.45 after 200 steps, as signals fade at each of about 20 layers.
+    """
+    for name, module in vae.named_modules():
+        if not isinstance(module, nn.Conv2d | nn.Conv3d):
+            continue
+        if name.endswith("conv2") or name.endswith("attentions.0.proj"):
+            nn.init.zeros_(module.weight)
+        else:
+            with torch.no_grad():
+                module.weight.mul_(0.25)
+            # The middle tap in space; in time the last, for these convolutions see only the past.
+            tap = [size // 2 for size in module.kernel_size]
+            if len(tap) == 3:
+                tap[0] = module.kernel_size[0] - 1
+            now = (slice(None), slice(None), *tap)
+            with torch.no_grad():
+                module.weight[now] += nn.init.orthogonal_(torch.empty(module.weight.shape[:2]))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    quant = vae.quant_conv
+    half = quant.out_channels // 2
+    with torch.no_grad():
+        quant.weight[half:] *= 0.1
+        quant.bias[half:] = -5.0
+
+
+def _start_as_identity(transformer: nn.Module) -> None:
+    """Xavier weights, and zero modulation and output: blocks begin as identities, which trains faster (DiT)."""
+    for name, module in transformer.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        silent = name.endswith(("norm.linear", "norm1.linear", "norm1_context.linear", "norm_out.linear"))
+        if silent or name in ("proj_out", "condition_embedder.time_proj"):
+            nn.init.zeros_(module.weight)
+        else:
+            nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,123 @@
+"""The paced model: everything of a model but the arithmetic, and the holding of units to a given time.
+
+A paced worker is a real process with real snapshots and moves; its "latent" is a few kB and its picture one colour, so
+that eight of them pass for eight GPUs on two cores. No torch. Every table made with it must say so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.core.values import PartId, Shape, Stage
+from sfumato.models.family import State, Task
+from sfumato.models.offer import Offer
+from sfumato.runtime.wire import Pace
+
+# sleep() wakes 0.06 ms late on an idle machine, up to 0.2 ms on a busy one; the rest is spun.
+_SPIN_S = 2e-4
+_LATENT_FLOATS = 1024
+# A picture is written whole (3 MB: 1 ms); a video of 200 MB would cost more than the unit that is being paced.
+_MAX_OUTPUT_BYTES = 1 << 23
+
+
+class Beat:
+    """The absolute times at which the units of a paced chunk end; lateness of one unit does not shift the next."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._next = pace.sent_at + pace.start_s
+        self._unit_s = pace.unit_s
+
+    def hold(self) -> None:
+        """Wait for the next of them: first the start, then the end of each unit."""
+        sleep_until(self._next)
+        self._next += self._unit_s
+
+
+def sleep_until(at: float) -> None:
+    """Return at `at` on the monotonic clock, not before."""
+    left = at - time.monotonic()
+    if left > _SPIN_S:
+        time.sleep(left - _SPIN_S)
+    while time.monotonic() < at:
+        pass
+
+
+class PacedState:
+    """A request between two units."""
+
+    def __init__(self, task: Task, latent: NDArray[np.float32], done: int = 0) -> None:
+        self.task = task
+        self.done = done
+        self.decoded = 0
+        self.latent = latent
+
+
+class PacedModel:
+    """Fulfils `Model` with no weights."""
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self._resident: set[PartId] = set()
+
+    @property
+    def resident(self) -> frozenset[PartId]:
+        return frozenset(self._resident)
+
+    def load(self, parts: Iterable[PartId]) -> None:
+        self._resident.update(parts)
+
+    def drop(self, parts: Iterable[PartId]) -> None:
+        self._resident.difference_update(parts)
+
+    def encode(self, tasks: Sequence[Task]) -> list[State]:
+        return [PacedState(task, _noise(task.seed)) for task in tasks]
+
+    def step(self, states: Sequence[State]) -> None:
+        for state in map(_own, states):
+            if state.done >= state.task.steps:
+                raise ValueError(f"{state.task.id} has all its {state.done} steps")
+            state.latent = state.latent * np.float32(0.5) + np.float32(state.done)
+            state.done += 1
+
+    def decode(self, state: State) -> bool:
+        own = _own(state)
+        own.decoded += 1
+        return own.decoded >= self.offer.spec.units(Stage.DECODE, own.task.shape, own.task.steps)
+
+    def output(self, state: State) -> NDArray[np.uint8]:
+        """One colour, made from the latent, so that equal pictures mean equal paths."""
+        pixels = np.empty(output_shape(state.task.shape), np.uint8)
+        pixels[:] = np.frombuffer(_own(state).latent.tobytes()[:3], np.uint8)
+        return pixels
+
+    def freeze_static(self, state: State) -> bytes:
+        return msgspec.msgpack.encode(state.task)
+
+    def freeze(self, state: State) -> bytes:
+        return state.done.to_bytes(4, "little") + _own(state).latent.tobytes()
+
+    def thaw(self, static: bytes, dynamic: bytes) -> State:
+        latent = np.frombuffer(dynamic, np.float32, offset=4)
+        return PacedState(msgspec.msgpack.decode(static, type=Task), latent, int.from_bytes(dynamic[:4], "little"))
+
+
+def output_shape(shape: Shape) -> tuple[int, int, int, int]:
+    """[frames, height, width, 3] as asked; height and width halved until it is small enough to write at once."""
+    height, width = shape.height, shape.width
+    while shape.frames * height * width * 3 > _MAX_OUTPUT_BYTES and min(height, width) > 16:
+        height, width = height // 2, width // 2
+    return shape.frames, height, width, 3
+
+
+def _noise(seed: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(_LATENT_FLOATS, dtype=np.float32)
+
+
+def _own(state: State) -> PacedState:
+    assert isinstance(state, PacedState)
+    return state

@@ -1,0 +1,271 @@
+"""The process cluster with paced workers: real processes, messages and snapshots, no model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from sfumato.core.commands import Drop, Halt, Load
+from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, Progress, WorkerLost, WorkerUp
+from sfumato.core.values import Stage
+from sfumato.errors import WorkerError
+
+from .cluster_rig import Rig, cluster_of, task
+
+ENCODE, DIFFUSE, DECODE = Stage
+
+
+async def up(rig: Rig, count: int) -> None:
+    ranks = {(await rig.next(WorkerUp)).info.rank for _ in range(count)}
+    assert ranks == set(range(count))
+
+
+async def encode(rig: Rig, *jobs: str, rank: int = 0, steps: int = 8, frames: int = 1) -> None:
+    for number, job in enumerate(jobs):
+        rig.cluster.accept("m", task(job, steps=steps, frames=frames, seed=number))
+    rig.launch(jobs, ENCODE, 1, (rank,))
+    done = await rig.next(ChunkDone)
+    assert done.progress == tuple(Progress(job=job, units=1, saved=1) for job in jobs)
+
+
+def test_a_request_goes_through_its_stages_and_leaves_a_picture(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a")
+            seq = rig.launch("a", DIFFUSE, 8)
+            done = await rig.next(ChunkDone)
+            assert (done.seq, done.progress) == (seq, (Progress(job="a", units=8, saved=8),))
+            assert done.seconds == pytest.approx(0.008, abs=0.006)
+            assert rig.steps == [("a", DIFFUSE, units) for units in range(1, 8)]
+            rig.launch("a", DECODE, 1)
+            assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=1, saved=0),)
+            pixels = rig.cluster.output("a")
+            assert (pixels.shape, pixels.dtype) == ((1, 32, 48, 3), np.uint8)
+            rig.cluster.forget("a")
+            assert pixels.max() == pixels[0, 0, 0].max(), "an output that was handed out stays readable"
+            with pytest.raises(KeyError):
+                rig.cluster.output("a")
+
+    asyncio.run(scene())
+
+
+def test_a_halt_ends_a_chunk_within_one_unit_and_the_rest_runs_later(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a", steps=50)
+            seq = rig.launch("a", DIFFUSE, 50, unit_s=0.05)
+            await rig.step("a", 3)
+            rig.cluster.execute(Halt(seq=seq))
+            (progress,) = (await rig.next(ChunkDone)).progress
+            assert 3 <= progress.units <= 5
+            assert progress.saved == progress.units
+            rig.launch("a", DIFFUSE, 50 - progress.units)
+            assert (await rig.next(ChunkDone)).progress[0].units == 50 - progress.units
+
+    asyncio.run(scene())
+
+
+def test_a_member_halts_and_the_batch_goes_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a", "b", "c", steps=12)
+            seq = rig.launch(("a", "b", "c"), DIFFUSE, 12, unit_s=0.02)
+            await rig.step("b", 2)
+            rig.cluster.execute(Halt(seq=seq, jobs=("b",)))
+            a, b, c = (await rig.next(ChunkDone)).progress
+            assert (a.units, c.units) == (12, 12)
+            assert 2 <= b.units <= 5
+            assert b.saved == b.units
+
+    asyncio.run(scene())
+
+
+def test_a_cancelled_member_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a", "b", steps=12)
+            seq = rig.launch(("a", "b"), DIFFUSE, 12, unit_s=0.02)
+            await rig.step("b", 2)
+            rig.cluster.execute(Halt(seq=seq, jobs=("b",)))
+            rig.cluster.forget("b")
+            assert (await rig.next(ChunkDone)).progress[1].units <= 5
+            assert not list(tmp_path.glob("*/b.*"))
+            assert list(tmp_path.glob("*/a.*"))
+
+    asyncio.run(scene())
+
+
+def test_a_killed_worker_loses_the_chunk_but_not_the_snapshot_and_comes_back(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path, snapshot_every_s=0.05) as rig:
+            await up(rig, 1)
+            await encode(rig, "a", steps=60)
+            rig.launch("a", DIFFUSE, 5)
+            await rig.next(ChunkDone)
+            rig.launch("a", DIFFUSE, 55, unit_s=0.02)
+            await rig.step("a", 20)
+            os.kill(rig.cluster.pids()[0], signal.SIGKILL)
+            lost = await rig.next(WorkerLost)
+            ((job, saved),) = lost.saved
+            assert job == "a"
+            assert 10 <= saved < 60
+            assert (await rig.next(WorkerUp)).parts == ("net",)
+            rig.launch("a", DIFFUSE, 60 - saved)
+            assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=60 - saved, saved=60 - saved),)
+            rig.launch("a", DECODE, 1)
+            await rig.next(ChunkDone)
+            await encode(rig, "undisturbed", steps=60)
+            rig.cluster.accept("m", task("twin", steps=60))  # the seed of "a"
+            for stage, units in ((ENCODE, 1), (DIFFUSE, 60), (DECODE, 1)):
+                rig.launch("twin", stage, units)
+                await rig.next(ChunkDone)
+            assert (rig.cluster.output("twin") == rig.cluster.output("a")).all()
+
+    asyncio.run(scene())
+
+
+def test_a_request_that_kills_worker_after_worker_fails(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a")
+            for attempt in range(3):
+                rig.launch("a", DIFFUSE, 8, unit_s=5.0)
+                os.kill(rig.cluster.pids()[0], signal.SIGKILL)
+                if attempt == 2:
+                    assert "3 workers died" in (await rig.next(ChunkDone)).progress[0].error
+                await rig.next(WorkerLost)
+                await rig.next(WorkerUp)
+
+    asyncio.run(scene())
+
+
+def test_a_job_moves_to_another_rank_by_its_snapshot(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(2, tmp_path) as rig:
+            await up(rig, 2)
+            await encode(rig, "a", "b", rank=0)
+            rig.launch(("a", "b"), DIFFUSE, 3, (0,))
+            await rig.next(ChunkDone)
+            rig.launch(("a", "b"), DIFFUSE, 5, (1,))
+            assert [p.units for p in (await rig.next(ChunkDone)).progress] == [5, 5]
+            rig.launch("a", DECODE, 1, (0,))
+            rig.launch("b", DECODE, 1, (1,))
+            assert {(await rig.next(ChunkDone)).progress[0].error for _ in range(2)} == {""}
+
+    asyncio.run(scene())
+
+
+def test_a_group_of_four_runs_as_one_and_dissolves_with_its_member(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(4, tmp_path, snapshot_every_s=0.05) as rig:
+            await up(rig, 4)
+            await encode(rig, "a", steps=40)
+            for _ in range(5):
+                rig.launch("a", DIFFUSE, 2, (0, 1, 2, 3))
+                assert (await rig.next(ChunkDone)).progress[0].units == 2
+            rig.launch("a", DIFFUSE, 30, (0, 1, 2, 3), unit_s=0.02)
+            await rig.step("a", 15)
+            os.kill(rig.cluster.pids()[2], signal.SIGKILL)
+            ((_, saved),) = (await rig.next(WorkerLost)).saved
+            assert saved >= 10
+            rig.launch("a", DIFFUSE, 40 - saved, (0, 1))
+            done = await rig.next(ChunkDone)
+            assert done.progress[0].units == 40 - saved, "the old chunk on rank 0 must not be heard of again"
+            assert (await rig.next(WorkerUp)).info.rank == 2
+
+    asyncio.run(scene())
+
+
+def test_decode_proceeds_by_latent_frames_and_pauses_between_them(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a", steps=1, frames=33)
+            rig.launch("a", DIFFUSE, 1)
+            await rig.next(ChunkDone)
+            seq = rig.launch("a", DECODE, 9, unit_s=0.02)
+            await rig.step("a", 2)
+            rig.cluster.execute(Halt(seq=seq))
+            units = (await rig.next(ChunkDone)).progress[0].units
+            assert 2 <= units <= 5
+            rig.launch("a", DECODE, 9 - units)
+            assert (await rig.next(ChunkDone)).progress[0].units == 9 - units
+            assert rig.cluster.output("a").shape == (33, 32, 48, 3)
+
+    asyncio.run(scene())
+
+
+def test_a_chunk_that_raises_fails_alone(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a")
+            rig.launch("a", DIFFUSE, 9)  # one more than it has
+            failed = await rig.next(ChunkFailed)
+            assert "ValueError: a has all its 8 steps" in failed.reason
+            await encode(rig, "b")
+
+    asyncio.run(scene())
+
+
+def test_parts_are_loaded_and_dropped(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path, parts=()) as rig:
+            assert (await rig.next(WorkerUp)).parts == ()
+            rig.cluster.execute(Load(rank=0, part="net"))
+            assert (await rig.next(Loaded)).part == "net"
+            rig.cluster.execute(Drop(rank=0, part="net"))
+            assert (await rig.next(Dropped)).part == "net"
+
+    asyncio.run(scene())
+
+
+def test_eight_paced_ranks_keep_time_beside_each_other(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(8, tmp_path) as rig:
+            await up(rig, 8)
+            for rank in range(8):
+                await encode(rig, f"job {rank}", rank=rank, steps=20)
+            for rank in range(8):
+                rig.launch(f"job {rank}", DIFFUSE, 20, (rank,), unit_s=0.02)
+            for _ in range(8):
+                assert (await rig.next(ChunkDone)).seconds == pytest.approx(0.4, rel=0.05)
+
+    asyncio.run(scene())
+
+
+def test_close_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    async def scene() -> list[int]:
+        async with cluster_of(2, tmp_path) as rig:
+            await up(rig, 2)
+            await encode(rig, "a")
+            rig.launch("a", DIFFUSE, 8, unit_s=30.0)  # a unit that does not end by itself
+            pids = list(rig.cluster.pids().values())
+            assert all(psutil.pid_exists(pid) for pid in pids)
+            assert list(tmp_path.iterdir())
+        return pids
+
+    for pid in asyncio.run(scene()):
+        assert not psutil.pid_exists(pid)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_group_of_real_workers_is_refused(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(0, tmp_path, kind="real") as rig:
+            rig.cluster.accept("m", task("a"))
+            with pytest.raises(WorkerError, match="run on one rank each"):
+                rig.launch("a", ENCODE, 1, (0, 1))
+
+    asyncio.run(scene())

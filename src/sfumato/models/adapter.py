@@ -11,18 +11,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import diffusers
 import msgspec
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 
 from sfumato.core.values import PartId
 from sfumato.errors import CheckpointError
-from sfumato.models import blob
+from sfumato.models import blob, coupling
 from sfumato.models.family import Model, State, Task
 from sfumato.models.offer import Offer
 from sfumato.models.parts import read_json
 from sfumato.models.progress import Progress, Sampler
+from sfumato.models.readers import READERS
 
 
 class Adapter(Model):
@@ -113,8 +115,11 @@ class Adapter(Model):
             skipped |= {name: held[name] for name in held if name not in self.offer.components}
         dtypes = {"default": self.dtype} | dict.fromkeys(self.precise, torch.float32)
         try:
-            pipe = DiffusionPipeline.from_pretrained(self.offer.path, dtype=dtypes, local_files_only=True, **skipped)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            with coupling.quiet():
+                # by its own class: DiffusionPipeline.from_pretrained would load Wan's transformer though it is skipped
+                pipeline = getattr(diffusers, READERS[self.offer.family].pipeline)
+                pipe = pipeline.from_pretrained(self.offer.path, dtype=dtypes, local_files_only=True, **skipped)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             message = f"model: cannot load {', '.join(components)} from {self.offer.path} ({error}); restore the files"
             raise CheckpointError(message, field="model") from error
         return pipe.to(self.device)

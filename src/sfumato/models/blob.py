@@ -1,7 +1,7 @@
 """Trees of tensors and plain values as bytes: a msgpack header, then the raw tensors, copied once.
 
-Why not torch.save: it costs about 0.5 ms a call even for a latent of 1 KB (a zip archive and a pickle); this costs
-about 0.02 ms. It also runs no code on reading.
+Why not torch.save: it took 0.12 ms for the latent and scheduler of a tiny image (a zip archive and a pickle), this
+takes 0.01 ms. It also runs no code on reading.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def unpack(data: bytes, device: torch.device) -> Any:
 
     def ext_hook(code: int, entry: memoryview) -> torch.Tensor:
         offset, *shape = msgspec.msgpack.decode(entry)
-        dtype = DTYPES[code]
-        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        raw = np.frombuffer(data, dtype=np.uint8, count=count, offset=start + offset).copy()
-        return torch.from_numpy(raw).view(dtype).reshape(shape).to(device)
+        tensor = torch.empty(shape, dtype=DTYPES[code])
+        if tensor.nbytes:
+            raw = np.frombuffer(data, dtype=np.uint8, count=tensor.nbytes, offset=start + offset)
+            tensor.reshape(-1).view(torch.uint8).numpy()[:] = raw
+        return tensor.to(device)
 
     return msgspec.msgpack.decode(memoryview(data)[HEADER:start], ext_hook=ext_hook)

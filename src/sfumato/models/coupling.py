@@ -6,6 +6,8 @@ torch nor diffusers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,25 @@ def check_sampler(folder: Path) -> None:
     if sampler not in HISTORY:
         message = f"model: {folder} samples by {sampler}; change its scheduler to one of: {', '.join(HISTORY)}"
         raise CheckpointError(message, field="model")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Loading without progress bars and without notices of image processors that no served pipeline uses."""
+    from diffusers.utils import logging as ours
+    from transformers.utils import logging as theirs
+
+    before = [(library, library.is_progress_bar_enabled(), library.get_verbosity()) for library in (ours, theirs)]
+    for library, _, _ in before:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, bars, verbosity in before:
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
 
 
 def history(scheduler: Any) -> dict[str, Any]:

@@ -69,7 +69,10 @@ class Model(Protocol):
         """The weight parts that are loaded."""
 
     def load(self, parts: Iterable[PartId]) -> None:
-        """Load weight parts that are not resident. Raises CheckpointError for unknown parts or unreadable files."""
+        """Load weight parts that are not resident. Raises CheckpointError for unknown parts or unreadable files.
+
+        Not beside another call either: the libraries set torch's default dtype for the whole process while they load.
+        """
 
     def drop(self, parts: Iterable[PartId]) -> None:
         """Free weight parts; those that are not resident are skipped."""

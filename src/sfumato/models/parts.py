@@ -30,13 +30,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of a component; precision variants (name.fp16.safetensors) only where there is nothing else."""
-    files = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in files if "." not in file.stem]
-    if not (plain or files):
-        message = f"model: {folder} has no .safetensors file; save the checkpoint with safe_serialization=True"
+    """The safetensors of a component, without its precision variants (name.fp16.safetensors), which are not loaded."""
+    files = [file for file in sorted(folder.glob("*.safetensors")) if "." not in file.stem]
+    if not files:
+        message = f"model: {folder} has no .safetensors file; save the checkpoint by save_pretrained, without a variant"
         raise CheckpointError(message, field="model")
-    return plain or files
+    return files
 
 
 def part_of(folder: Path) -> tuple[PartId, int]:

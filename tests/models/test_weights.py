@@ -1,0 +1,91 @@
+"""Loading and dropping weight parts, and stages on different workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.core.values import Shape, Stage
+from sfumato.errors import CheckpointError
+from sfumato.models import Offer, describe, load_model
+
+from .straight import finish, task
+
+ASKED = {
+    "flux": task(1, 3, 3.0, Shape(height=32, width=48), "dark"),
+    "wan-unipc": task(1, 3, 3.0, Shape(height=32, width=16, frames=9), "dark"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ASKED))
+def test_stages_on_three_workers_with_only_their_own_weights_equal_the_plain_pipeline_bit_for_bit(
+    kind: str, checkpoint: Callable[[str], Offer], oracle: Any
+) -> None:
+    offer, asked = checkpoint(kind), ASKED[kind]
+    encoder, denoiser, decoder = (load_model(offer) for _ in range(3))
+    for worker, stage in zip((encoder, denoiser, decoder), Stage, strict=True):
+        worker.load(offer.spec.stage(stage).parts)
+        assert worker.resident == set(offer.spec.stage(stage).parts)
+    (state,) = encoder.encode([asked])
+    state = denoiser.thaw(static := encoder.freeze_static(state), encoder.freeze(state))
+    while state.done < asked.steps:
+        denoiser.step([state])
+    state = decoder.thaw(static, denoiser.freeze(state))
+    assert np.array_equal(finish(decoder, state), oracle(kind, asked).pixels)
+
+
+def test_parts_dropped_and_loaded_again_give_the_same_picture(checkpoint: Callable[[str], Offer], oracle: Any) -> None:
+    offer, asked = checkpoint("flux"), ASKED["flux"]
+    used = load_model(offer)
+    used.load(offer.spec.encode.parts + offer.spec.diffuse.parts)
+    (state,) = used.encode([asked])
+    used.drop(offer.spec.encode.parts + offer.spec.decode.parts)
+    assert used.resident == set(offer.spec.diffuse.parts)
+    used.load(offer.components.values())
+    used.load(offer.components.values())
+    assert used.resident == set(offer.components.values())
+    assert np.array_equal(finish(used, state), oracle("flux", asked).pixels)
+
+
+def test_a_part_of_another_model_is_refused(checkpoint: Callable[[str], Offer]) -> None:
+    with pytest.raises(CheckpointError, match="has no part vae-of-another"):
+        load_model(checkpoint("flux")).load(["vae-of-another"])
+
+
+def test_nothing_runs_before_a_load(checkpoint: Callable[[str], Offer]) -> None:
+    used = load_model(checkpoint("flux"))
+    assert used.resident == frozenset()
+    with pytest.raises(RuntimeError, match="no part of flux is loaded"):
+        used.encode([ASKED["flux"]])
+
+
+def test_weights_cut_short_are_refused_at_load(tmp_path: Path) -> None:
+    from . import checkpoints
+
+    offer = describe(str(checkpoints.flux(tmp_path / "cut")))
+    (weights,) = (tmp_path / "cut" / "vae").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cannot load vae .*restore the files"):
+        load_model(offer).load(offer.spec.decode.parts)
+
+
+def test_half_precision_files_become_float32_on_a_cpu(tmp_path: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    from . import checkpoints
+
+    checkpoints.flux(tmp_path / "full")
+    half = DiffusionPipeline.from_pretrained(tmp_path / "full", dtype=torch.float32)
+    for component in ("transformer", "vae", "text_encoder", "text_encoder_2"):
+        getattr(half, component).half()
+    half.save_pretrained(tmp_path / "half")
+    offer = describe(str(tmp_path / "half"))
+    used: Any = load_model(offer)
+    used.load(offer.components.values())
+    assert {component.dtype for component in (used.pipe.transformer, used.pipe.vae)} == {torch.float32}
+    assert {component.dtype for component in (used.pipe.text_encoder, used.pipe.text_encoder_2)} == {torch.float32}

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sfumato.core.commands import AnyCommand, Command
+from sfumato.core.commands import AnyCommand
 from sfumato.core.events import AnyEvent
 from sfumato.core.values import Group, Job, JobState, PartId, Rank, RankInfo, Running, Value
 
@@ -85,11 +85,3 @@ class Journal:
     def open_segment(self, checkpoint: Checkpoint) -> None:
         self._left = self._segment
         self._write(checkpoint)
-
-
-class Mismatch(Value, frozen=True, kw_only=True):
-    """The first record whose replay gave other commands."""
-
-    record: int
-    expected: tuple[Command, ...]
-    got: tuple[Command, ...]

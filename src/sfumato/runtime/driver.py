@@ -7,6 +7,7 @@ batch is handled and its commands executed before anything else is read. The dri
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from sfumato.core.commands import AnyCommand, Drop, Halt, Launch, Load, Reply, W
 from sfumato.core.events import AnyEvent, Woke
 from sfumato.core.serving import Serving
 from sfumato.core.values import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -34,12 +37,13 @@ class Driver:
         *,
         on_reply: Callable[[Outcome], None],
         on_commands: Callable[[tuple[AnyCommand, ...]], None] = lambda _: None,
+        on_crash: Callable[[Exception], None] | None = None,
     ) -> None:
         self.serving = serving
-        self.crashed: BaseException | None = None
         self._executor = executor
         self._on_reply = on_reply
         self._on_commands = on_commands
+        self._on_crash = on_crash
         self._loop = asyncio.get_running_loop()
         self._inbox: list[AnyEvent] = []
         self._wake: asyncio.TimerHandle | None = None
@@ -52,7 +56,16 @@ class Driver:
 
     def _drain(self) -> None:
         batch, self._inbox = self._inbox, []
-        commands = self.serving.handle(batch)
+        try:
+            commands = self.serving.handle(batch)
+        except (
+            Exception
+        ) as error:  # the process edge: a bug of the core or of a user's policy must not leave clients hanging
+            if self._on_crash is None:
+                raise
+            logger.exception("the core broke; every open request ends as failed")
+            self._on_crash(error)
+            return
         for command in commands:
             match command:
                 case Launch() | Halt() | Load() | Drop():

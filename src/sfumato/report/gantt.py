@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sfumato.core.values import Group, Rank, Stage
+from msgspec.structs import replace
+
+from sfumato.core.values import Group, Rank, Stage, Value
 from sfumato.report.colours import FAINT, INK, MISSED, request_colour
 from sfumato.report.plots import new_figure
 from sfumato.report.story import Life, Span, Story
@@ -22,21 +24,34 @@ _LOW = 0.5  # of encode and decode
 _NAMED = 0.045  # a bar this share of the width has room for its request's name
 
 
-def plot_gantt(story: Story, *, since: float | None = None, until: float | None = None, title: str = "") -> Figure:
-    """Ranks over time, on the journal's clock from `since` to `until` (default: from the first arrival to the end)."""
-    low = _first(story) if since is None else since
-    high = max(_last(story), low + 1e-6) if until is None else until
-    rows = {rank: place for place, rank in enumerate(story.rank_numbers)}
-    figure, axes = new_figure(12.0, 1.7 + 0.46 * max(1, len(rows)))
-    lives = [life for life in story.lives.values() if _shows(life, low, high)]
-    places = {name: place for place, name in enumerate(story.lives)}
+class _Frame(Value, frozen=True, kw_only=True):
+    """What is drawn where: a row a rank, times from `low` to `high` on the journal's clock, `zero` drawn as 0."""
+
+    rows: dict[Rank, int]
+    places: dict[str, int]  # request -> its number, which gives its hue
+    zero: float
+    low: float
+    high: float
+
+    def x(self, at: float) -> float:
+        return at - self.zero
+
+    def shows(self, start: float, end: float) -> bool:
+        return end > self.low and start < self.high
+
+
+def plot_gantt(story: Story, *, since: float = 0.0, until: float | None = None, title: str = "") -> Figure:
+    """Ranks over time, from `since` to `until` seconds after the story's start (default: to the last end)."""
+    frame = _frame(story, since, until)
+    figure, axes = new_figure(12.0, 1.7 + 0.46 * max(1, len(frame.rows)))
+    lives = [life for life in story.lives.values() if _shown(life, frame)]
     for life in lives:
-        _draw_life(axes, life, places[life.id], rows, (low, high))
-    _draw_deadlines(axes, lives, places, (low, high), story.end)
-    _draw_losses(axes, story, rows)
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(rows) - 0.4, -1.35)
-    axes.set_yticks(list(rows.values()), [f"rank {rank}" for rank in rows])
+        _draw_life(axes, life, frame)
+    _draw_deadlines(axes, lives, frame, story.end)
+    _draw_losses(axes, story, frame)
+    axes.set_xlim(frame.x(frame.low), frame.x(frame.high))
+    axes.set_ylim(len(frame.rows) - 0.4, -1.35)
+    axes.set_yticks([-0.75, *frame.rows.values()], ["deadlines", *(f"rank {rank}" for rank in frame.rows)])
     axes.grid(False, axis="y")
     axes.set_xlabel("time, s", color=INK, fontsize=9)
     axes.set_title(title or _headline(story), loc="left", color=INK, fontsize=11, fontweight="bold")
@@ -44,44 +59,69 @@ def plot_gantt(story: Story, *, since: float | None = None, until: float | None 
     return figure
 
 
-def _draw_life(axes: Axes, life: Life, place: int, rows: dict[Rank, int], window: tuple[float, float]) -> None:
+def _frame(story: Story, since: float, until: float | None) -> _Frame:
+    low = story.start + since
+    ends = [span.end for span in story.spans] + [life.outcome.at for life in story.lives.values() if life.outcome]
+    high = max(ends, default=story.end) if until is None else story.start + until
+    return _Frame(
+        rows={rank: place for place, rank in enumerate(story.rank_numbers)},
+        places={name: place for place, name in enumerate(story.lives)},
+        zero=story.start,
+        low=low,
+        high=max(high, low + 1e-6),
+    )
+
+
+def _draw_life(axes: Axes, life: Life, frame: _Frame) -> None:
     before: Span | None = None
-    for span in life.spans:
+    for span in _joined(life.spans):
         if before is not None and before.end < span.start:
-            ys = [_middle(before.group, rows), _middle(span.group, rows)]
-            colour = request_colour(place)
-            axes.plot([before.end, span.start], ys, color=colour, linewidth=1.1, alpha=0.85, zorder=1.5)
-        if span.end > window[0] and span.start < window[1]:
-            _draw_span(axes, span, life, place, rows, window)
+            ys = [_middle(before.group, frame.rows), _middle(span.group, frame.rows)]
+            colour = request_colour(frame.places[life.id])
+            xs = [frame.x(before.end), frame.x(span.start)]
+            axes.plot(xs, ys, color="white", linewidth=2.8, alpha=0.8, zorder=2.4)
+            axes.plot(xs, ys, color=colour, linewidth=1.2, marker="o", markersize=2.5, zorder=2.5)
+        if frame.shows(span.start, span.end):
+            _draw_span(axes, span, life, frame)
         before = span
 
 
-def _draw_span(
-    axes: Axes, span: Span, life: Life, place: int, rows: dict[Rank, int], window: tuple[float, float]
-) -> None:
+def _joined(spans: tuple[Span, ...]) -> list[Span]:
+    """Chunks that go on at once with the same jobs on the same ranks look like one."""
+    joined: list[Span] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        if last is not None and (last.group, last.jobs, last.stage, last.end, last.fate) == (
+            span.group, span.jobs, span.stage, span.start, span.fate,
+        ):  # fmt: skip
+            joined[-1] = replace(last, end=span.end)
+        else:
+            joined.append(span)
+    return joined
+
+
+def _draw_span(axes: Axes, span: Span, life: Life, frame: _Frame) -> None:
     """The share of a chunk that this job has: a batch is a pile of its jobs."""
-    share = _HEIGHT * (1.0 if span.stage is Stage.DIFFUSE else _LOW) / len(span.jobs)
-    offset = (span.jobs.index(life.id) - len(span.jobs) / 2) * share
     lost = span.fate in ("lost", "failed")
+    colour = request_colour(frame.places[life.id], span.stage)
     style: dict[str, Any] = {
-        "facecolor": request_colour(place, span.stage),
+        "facecolor": colour,
         "edgecolor": MISSED if lost else "white",
         "linewidth": 1.2 if lost else 0.4,
         "hatch": "////" if life.request.shape.frames > 1 else None,
         "zorder": 2,
     }
-    for low, high in _blocks(span.group, rows):
-        inner = (high - low) * 1.0
-        bottom = low + offset if high == low else low - share / 2
-        axes.broken_barh([(span.start, span.end - span.start)], (bottom, share + inner), **style)
-        visible = min(span.end, window[1]) - max(span.start, window[0])
-        if visible > _NAMED * (window[1] - window[0]) and len(span.jobs) <= 2:
-            middle = max(span.start, window[0]) + visible / 2
-            box = {"facecolor": request_colour(place, span.stage), "edgecolor": "none", "pad": 1.0}
-            axes.text(
-                middle, bottom + (share + inner) / 2, life.id, ha="center", va="center", fontsize=7, color=INK,
-                bbox=box, zorder=3, clip_on=True,
-            )  # fmt: skip
+    for first, last in _blocks(span.group, frame.rows):
+        full = last - first + _HEIGHT * (1.0 if span.stage is Stage.DIFFUSE else _LOW)
+        height = full / len(span.jobs)
+        bottom = (first + last - full) / 2 + span.jobs.index(life.id) * height
+        axes.broken_barh([(frame.x(span.start), span.end - span.start)], (bottom, height), **style)
+        visible = min(span.end, frame.high) - max(span.start, frame.low)
+        if visible > _NAMED * (frame.high - frame.low) and height > 0.25:
+            at = frame.x(max(span.start, frame.low) + visible / 2)
+            box = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
+            style_of_name: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": INK, "bbox": box}
+            axes.text(at, bottom + height / 2, life.id, zorder=3, clip_on=True, **style_of_name)
 
 
 def _blocks(group: Group, rows: dict[Rank, int]) -> list[tuple[int, int]]:
@@ -101,29 +141,27 @@ def _middle(group: Group, rows: dict[Rank, int]) -> float:
     return (low + high) / 2
 
 
-def _draw_deadlines(
-    axes: Axes, lives: list[Life], places: dict[str, int], window: tuple[float, float], now: float
-) -> None:
-    axes.axhline(-0.62, color=FAINT, linewidth=0.8)
+def _draw_deadlines(axes: Axes, lives: list[Life], frame: _Frame, now: float) -> None:
+    axes.axhline(-0.58, color=FAINT, linewidth=0.8)
     for life in lives:
         deadline = life.request.deadline
-        if deadline is None or not window[0] <= deadline <= window[1]:
+        if deadline is None or not frame.low <= deadline <= frame.high:
             continue
-        colour = request_colour(places[life.id])
-        axes.plot([deadline, deadline], [-0.62, -0.88], color=colour, linewidth=1.8, zorder=3)
+        x, colour = frame.x(deadline), request_colour(frame.places[life.id])
+        axes.plot([x, x], [-0.62, -0.88], color=colour, linewidth=1.8, zorder=3)
         if life.met(now) is False:
-            axes.plot(deadline, -1.06, marker="x", color=MISSED, markersize=5, markeredgewidth=1.5, zorder=4)
+            axes.plot(x, -1.1, marker="x", color=MISSED, markersize=5, markeredgewidth=1.5, zorder=4)
 
 
-def _draw_losses(axes: Axes, story: Story, rows: dict[Rank, int]) -> None:
+def _draw_losses(axes: Axes, story: Story, frame: _Frame) -> None:
     """Grey where a rank was down."""
     for life in story.ranks:
         if life.down is None:
             continue
-        row = rows[life.info.rank]
+        row = frame.rows[life.info.rank]
         back = [other.up for other in story.ranks if other.info.rank == life.info.rank and other.up >= life.down]
-        end = min(back, default=story.end)
-        axes.broken_barh([(life.down, end - life.down)], (row - 0.46, 0.92), facecolor="#e4e4e4", zorder=0.5)
+        end = min(back, default=frame.high)
+        axes.broken_barh([(frame.x(life.down), end - life.down)], (row - 0.46, 0.92), facecolor="#e4e4e4", zorder=0.5)
 
 
 def _legend(axes: Axes) -> None:
@@ -149,16 +187,7 @@ def _headline(story: Story) -> str:
     return f"{len(story.lives)} requests, {sum(verdicts)} of {len(verdicts)} deadlines met"
 
 
-def _shows(life: Life, low: float, high: float) -> bool:
+def _shown(life: Life, frame: _Frame) -> bool:
     deadline = life.request.deadline
-    in_spans = any(span.end > low and span.start < high for span in life.spans)
-    return in_spans or (deadline is not None and low <= deadline <= high)
-
-
-def _first(story: Story) -> float:
-    return max(story.start, min((life.request.arrived_at for life in story.lives.values()), default=story.start))
-
-
-def _last(story: Story) -> float:
-    ends = [span.end for span in story.spans] + [life.outcome.at for life in story.lives.values() if life.outcome]
-    return max(ends, default=story.end)
+    due = deadline is not None and frame.low <= deadline <= frame.high
+    return due or any(frame.shows(span.start, span.end) for span in life.spans)

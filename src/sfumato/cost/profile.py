@@ -31,7 +31,7 @@ FIXES = {
 }
 
 
-class Setting(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Measured(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a number was measured for: a stage, a shape in pixels and frames, ranks, batch, one or two passes a step."""
 
     stage: Stage
@@ -46,7 +46,7 @@ class Setting(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         return Shape(height=self.height, width=self.width, frames=self.frames)
 
 
-class Point(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Point(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Seconds of one unit: the median of `n` measurements, with its 10th and 90th percentile where they are known."""
 
     guided: bool = False
@@ -62,7 +62,7 @@ class Point(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         return self.stage, self.shape, self.degree, self.batch, self.guided
 
 
-class Peak(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Peak(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bytes that a running chunk takes on each of its ranks, beyond weights and held state."""
 
     bytes: Bytes

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from sfumato.core.cost import Work
 from sfumato.core.values import Shape, Stage
@@ -62,6 +63,8 @@ class Table:
 
     def price(self, work: Work) -> Price:
         """One unit of `work`; its stage must be covered."""
+        if work.guided and work.stage is Stage.DECODE:  # guidance ends with the last step
+            work = replace(work, guided=False)
         batch, shape = len(work.shapes), work.shapes[0]
         same = all(other == shape for other in work.shapes)
         exact = self._exact.get((work.stage, shape, work.degree, batch, work.guided)) if same else None

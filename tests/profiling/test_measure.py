@@ -1,0 +1,136 @@
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from sfumato.core.commands import Launch
+from sfumato.core.cost import Work
+from sfumato.core.values import RankInfo, Stage
+from sfumato.cost import Profile, ProfileCosts, read_profile
+from sfumato.errors import ConfigError, ProfileError, WorkerError
+from sfumato.models.offer import Offer
+from sfumato.profiling import Bench, Campaign, Step, grid, hardware, measure, versions
+from sfumato.runtime.virtual import VirtualLoop
+from tests.profiling.world import GAP_S, IMAGE, LOAD_S, VIDEO, FormulaCluster
+
+SETUP = {"date": "2026-01-02", "command": "sfumato profile", "hardware": "cpu x2", "versions": {"torch": "2"}}
+
+
+def profiled(
+    offer: Offer,
+    path: Path,
+    cluster: FormulaCluster,
+    progress: Callable[[Step], None] = lambda _: None,
+    **changes: object,
+) -> Profile:
+    async def run() -> Profile:
+        bench = Bench(cluster, asyncio.get_running_loop().time)
+        cluster.start()
+        campaign = Campaign(**{"path": str(path), **SETUP, **changes})  # type: ignore[arg-type]
+        return await measure(offer, bench, campaign, progress)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(run())
+
+
+@pytest.mark.parametrize("offer", [IMAGE, VIDEO])
+def test_every_setting_of_the_grid_comes_out_as_the_cluster_took_it(offer: Offer, tmp_path: Path) -> None:
+    profile = profiled(offer, tmp_path / "p.json", FormulaCluster(ranks=1))
+    assert len(profile.points) == len(grid(offer))
+    for point in profile.points:
+        size = point.height * point.width * (1 if point.stage is Stage.DECODE else point.frames)
+        assert point.seconds == pytest.approx(1e-6 * size * (1 + point.batch))
+        assert point.n >= 2
+        assert point.p10_s is not None
+        assert point.p90_s is not None
+        assert point.p10_s <= point.seconds <= point.p90_s
+    assert profile.launch_gap_s == pytest.approx(GAP_S)
+    assert profile.load_s == {"w": LOAD_S}
+    assert profile.part_bytes == {"w": 100}
+    assert (profile.kind, profile.device, profile.frame_stride) == ("measured", "cpu", offer.spec.frame_stride)
+    assert read_profile(tmp_path / "p.json") == profile
+
+
+def test_all_ranks_start_the_same_chunk_at_the_same_time(tmp_path: Path) -> None:
+    cluster = FormulaCluster(ranks=3)
+    profile = profiled(IMAGE, tmp_path / "p.json", cluster)
+    starts = Counter((at, launch.chunk.stage, launch.chunk.units) for at, launch in cluster.launches)
+    assert set(starts.values()) == {3}
+    assert not cluster.tasks  # nothing is left on the workers
+    largest = max(profile.points, key=lambda point: point.seconds)
+    slow = largest.height * largest.width * 1e-6 * (1 + largest.batch)
+    assert largest.p10_s is not None
+    assert slow < largest.seconds < 1.2 * slow  # the median rank's
+
+
+def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path, cluster = tmp_path / "p.json", FormulaCluster(ranks=1)
+    cluster.fails = lambda launch: launch.chunk.stage is Stage.DECODE
+    with pytest.raises(WorkerError, match="profiling stopped: out of memory"):
+        profiled(IMAGE, path, cluster)
+    before = read_profile(path).points
+    assert before
+    steps: list[Step] = []
+    again = FormulaCluster(ranks=1)
+    profile = profiled(IMAGE, path, again, steps.append)
+    assert profile.points[: len(before)] == before
+    assert [step.point is None for step in steps] == [True] * len(before) + [False] * (len(steps) - len(before))
+    assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
+    finished = FormulaCluster(ranks=1)
+    assert profiled(IMAGE, path, finished) == profile
+    assert not finished.launches
+
+
+def test_a_worker_that_dies_ends_the_run_with_its_rank(tmp_path: Path) -> None:
+    cluster = FormulaCluster(ranks=2)
+    cluster.fails, cluster.loses = _on_rank_1, True
+    with pytest.raises(WorkerError, match="worker 1 died"):
+        profiled(IMAGE, tmp_path / "p.json", cluster)
+
+
+def _on_rank_1(launch: Launch) -> bool:
+    return launch.chunk.group == (1,)
+
+
+@pytest.mark.parametrize("field", ["hardware", "versions"])
+def test_a_file_of_something_else_is_not_written_over(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "p.json"
+    profiled(IMAGE, path, FormulaCluster(ranks=1))
+    other: dict[str, object] = {"hardware": {"hardware": "gpu"}, "versions": {"versions": {"torch": "3"}}}[field]  # type: ignore[assignment]
+    with pytest.raises(ProfileError, match="remove the file or write to another") as caught:
+        profiled(IMAGE, path, FormulaCluster(ranks=1), **other)  # type: ignore[arg-type]
+    assert caught.value.field == field
+    with pytest.raises(ProfileError, match="model"):
+        profiled(VIDEO, path, FormulaCluster(ranks=1))
+
+
+def test_workers_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    cluster = FormulaCluster(ranks=2)
+    start = cluster.start
+
+    def mixed() -> None:
+        start()
+        bench_rank = cluster._post.__self__.ranks  # type: ignore[attr-defined]
+        bench_rank[1] = replace(bench_rank[1], device="h100")
+
+    cluster.start = mixed  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="one kind at a time"):
+        profiled(IMAGE, tmp_path / "p.json", cluster)
+
+
+def test_the_measured_profile_answers_the_planner(tmp_path: Path) -> None:
+    costs = ProfileCosts([profiled(IMAGE, tmp_path / "p.json", FormulaCluster(ranks=1))], {"image": IMAGE.spec})
+    for stage in Stage:
+        work = Work(model="image", stage=stage, shapes=(IMAGE.default_shape,), guided=True)
+        assert costs.unit_s(work) == pytest.approx(2e-6 * 128 * 128)
+        assert not costs.estimated(work)
+
+
+def test_the_hardware_and_the_versions_are_said_in_words() -> None:
+    ranks = [RankInfo(rank=rank) for rank in range(2)]
+    assert hardware(ranks, 1) == "cpu x2, 1 thread a worker"
+    assert hardware(ranks[:1], 4) == "cpu x1, 4 threads a worker"
+    assert set(versions()) == {"torch", "diffusers", "sfumato"}

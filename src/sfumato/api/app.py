@@ -1,0 +1,62 @@
+"""The HTTP service as one ASGI application in front of a Service, and the server that runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+
+from sfumato.api.about import About
+from sfumato.api.config import ApiConfig
+from sfumato.api.errors import HANDLERS
+from sfumato.api.images import Images
+from sfumato.api.metrics import Metrics
+from sfumato.api.videos import Videos
+from sfumato.runtime.service import Service
+
+
+def create_app(
+    service: Service,
+    *,
+    config: ApiConfig | None = None,
+    clock: Callable[[], float] = time.time,
+    routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The application; it must run on the event loop of `service`. `routes` come first (a dashboard's page)."""
+    config = ApiConfig() if config is None else config
+    metrics = Metrics(service)
+    images = Images(service, config, metrics, clock)
+    videos = Videos(service, config, metrics, clock)
+    about = About(service, clock())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        metrics.stop()
+        videos.stop()
+
+    return Starlette(
+        routes=[
+            *routes,
+            *images.routes(),
+            *videos.routes(),
+            *about.routes(),
+            Route("/metrics", metrics.page, methods=["GET"]),
+        ],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
+
+
+def create_server(
+    app: Starlette, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "info"
+) -> uvicorn.Server:
+    """A server for `app`; `await server.serve()` on the event loop of its service, `should_exit = True` ends it."""
+    settings = uvicorn.Config(
+        app, host=host, port=port, log_level=log_level, ws="none", access_log=False, timeout_graceful_shutdown=5
+    )
+    return uvicorn.Server(settings)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from sfumato.core.commands import Launch, Load
+from sfumato.core.values import Stage
 from sfumato.profiling import GRIDS, Bench, Campaign, Grid, measure
 from sfumato.runtime.cluster import ClusterConfig, ProcessCluster
 from tests.profiling.world import IMAGE
@@ -36,7 +37,8 @@ def test_worker_processes_are_measured_through_the_same_bench(tmp_path: Path, mo
             await cluster.close()
         assert len(bench.ranks) == 2
         assert profile.load_s == {"w": 0.02}
-        for point in profile.points:
-            assert UNIT_S * 0.9 < point.seconds < UNIT_S * 5  # the machine may be busy, paced units are never early
+        assert {point.stage for point in profile.points} == set(Stage)
+        for point in profile.points:  # a paced chunk counts from when it was sent, so its one unit may seem shorter
+            assert UNIT_S * 0.2 < point.seconds < UNIT_S * 10
 
     asyncio.run(run())

@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 # A request whose chunks lose this many workers is taken to be the cause, and fails.
 _MAX_LOSSES = 3
 _MAX_RESTARTS = 5
-_GRACE_S = 0.5
 
 
 class ClusterConfig(Value, frozen=True, kw_only=True):
@@ -181,7 +180,7 @@ class ProcessCluster:
         for restart in tuple(self._restarts):
             restart.cancel()
         await asyncio.gather(*self._restarts, return_exceptions=True)
-        await asyncio.gather(*(worker.end(_GRACE_S) for worker in self._all.values()))
+        await asyncio.gather(*(worker.end() for worker in self._all.values()))
         self._workers.clear()
         if self._store is not None:
             self._store.close()
@@ -332,7 +331,7 @@ class ProcessCluster:
     async def _restart(self, rank: Rank) -> None:
         """Bring a rank back, waiting longer after every start that fails."""
         for failures in range(_MAX_RESTARTS):
-            await self._all[rank].end(0.0)
+            await self._all[rank].end()
             await asyncio.sleep(min(5.0, 0.1 * 3**failures))
             try:
                 await self._bring_up(rank)
@@ -351,10 +350,10 @@ class ProcessCluster:
             async with asyncio.timeout(self.config.start_timeout_s):
                 up = await worker.up
         except TimeoutError:
-            await worker.end(0.0)
+            await worker.end()
             raise WorkerError(f"worker {rank} was not ready within {self.config.start_timeout_s:g} s") from None
         except WorkerError:
-            await worker.end(0.0)
+            await worker.end()
             raise
         if worker.closed:
             raise WorkerError(f"worker {rank} ended as soon as it was up")

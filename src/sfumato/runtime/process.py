@@ -52,15 +52,12 @@ class WorkerProcess(asyncio.Protocol):
         if self._transport is not None and not self.closed:
             self._transport.write(frame(message))
 
-    async def end(self, grace_s: float) -> None:
-        """Close the line, which ends an idle worker; kill it if it takes longer than `grace_s`."""
+    async def end(self) -> None:
+        """Kill the worker, which has nothing to save, and wait until it is gone."""
+        self.kill()
         if self._transport is not None:
             self._transport.close()
-        assert self.process is not None
-        deadline = asyncio.get_running_loop().time() + grace_s
-        while self.process.poll() is None:
-            if asyncio.get_running_loop().time() >= deadline:
-                self.process.kill()
+        while self.process is not None and self.process.poll() is None:
             await asyncio.sleep(0.005)
 
     @property

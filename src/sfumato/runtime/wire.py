@@ -111,11 +111,7 @@ class DropPart(Message, frozen=True, kw_only=True):
     part: PartId
 
 
-class Bye(Message, frozen=True, kw_only=True):
-    """Exit."""
-
-
-ToWorker = Setup | Run | Stop | Forget | LoadPart | DropPart | Bye
+ToWorker = Setup | Run | Stop | Forget | LoadPart | DropPart
 
 
 # -- worker to controller -------------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ from sfumato.runtime.paced import PacedModel
 from sfumato.runtime.snapshots import Snapshots
 from sfumato.runtime.wire import (
     Broken,
-    Bye,
     DropPart,
     Failed,
     Forget,
@@ -52,7 +51,7 @@ class Worker:
         self._chunks = Chunks(line, models, Snapshots(Path(setup.snapshots)), setup.snapshot_every_s, self._waiting)
 
     def serve(self) -> None:
-        """Until Bye; raises EOFError when the controller is gone."""
+        """Until EOFError: the controller is gone."""
         while True:
             message = self._waiting.popleft() if self._waiting else self._line.receive()
             match message:
@@ -69,8 +68,6 @@ class Worker:
                     self._line.send(PartDropped(part=part))
                 case Stop() | Setup():
                     pass  # a Stop for a chunk that has ended meanwhile
-                case Bye():
-                    return
 
     def _run(self, run: Run) -> None:
         received = time.monotonic()
@@ -117,6 +114,8 @@ def start(setup: Setup) -> tuple[dict[str, Model], Up]:
         model.load([part for part in known if setup.parts is None or part in setup.parts])
         if setup.kind == "real" and model.resident >= set(known):
             _warm_up(model)
+    if setup.kind == "real" and setup.device == "cpu":
+        os.nice(setup.nice)  # below the controller, which they would otherwise keep from handing out work
     gc.collect()
     gc.freeze()  # what is there now stays: later collections need not look at it
     parts = tuple(sorted({part for model in models.values() for part in model.resident}))
@@ -126,8 +125,6 @@ def start(setup: Setup) -> tuple[dict[str, Model], Up]:
 def _settle(setup: Setup) -> None:
     """Everything that must be so before torch is imported, and the number of its threads."""
     os.environ.update(OMP_NUM_THREADS=str(setup.threads), TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
-    if setup.device == "cpu":
-        os.nice(setup.nice)  # below the controller, which they would otherwise keep from handing out work
     import torch
 
     torch.set_num_threads(setup.threads)

@@ -1,0 +1,71 @@
+"""The process cluster with real workers, on a random Flux made from configuration alone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from sfumato.core.events import ChunkDone, ChunkFailed, WorkerUp
+from sfumato.core.values import Stage
+from sfumato.errors import WorkerError
+from sfumato.models import Offer, describe, load_model
+
+from .cluster_rig import cluster_of, task
+
+ENCODE, DIFFUSE, DECODE = Stage
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def offer(tmp_path_factory: pytest.TempPathFactory) -> Offer:
+    from tests.models import checkpoints
+
+    return describe(str(checkpoints.flux(tmp_path_factory.mktemp("flux") / "m")), name="m")
+
+
+def test_a_job_that_moves_between_ranks_makes_the_picture_of_one_that_stays(offer: Offer, tmp_path: Path) -> None:
+    """Encoded and begun on rank 0 beside a stranger, gone on with on rank 1, finished on rank 0: bit for bit."""
+
+    async def scene() -> None:
+        async with cluster_of(2, tmp_path, [offer], kind="real") as rig:
+            for _ in range(2):
+                assert set((await rig.next(WorkerUp)).parts) == set(offer.components.values())
+            for seed, job in enumerate(("mover", "stranger")):
+                rig.cluster.accept("m", task(job, steps=STEPS, seed=seed))
+            rig.launch(("mover", "stranger"), ENCODE, 1, (0,))
+            await rig.next(ChunkDone)
+            for units, group in ((2, (0,)), (3, (1,)), (1, (0,))):
+                rig.launch("mover", DIFFUSE, units, group)
+                assert (await rig.next(ChunkDone)).progress[0].units == units
+            rig.launch("mover", DECODE, 1, (1,))
+            assert (await rig.next(ChunkDone)).progress[0].error == ""
+            assert (rig.cluster.output("mover") == straight(offer)).all()
+            rig.launch("stranger", DIFFUSE, STEPS + 1, (0,))
+            assert "ValueError" in (await rig.next(ChunkFailed)).reason
+
+    asyncio.run(scene())
+
+
+def straight(offer: Offer) -> object:
+    """The picture of `mover` made in this process, without a stop."""
+    model = load_model(offer)
+    model.load(offer.components.values())
+    states = model.encode([task("mover", steps=STEPS, seed=0), task("stranger", steps=STEPS, seed=1)])
+    for _ in range(STEPS):
+        model.step(states[:1])
+    assert model.decode(states[0])
+    return model.output(states[0])
+
+
+def test_a_worker_that_cannot_start_says_why(offer: Offer, tmp_path: Path) -> None:
+    async def scene() -> None:
+        broken = replace(offer, path=str(tmp_path / "nowhere"))
+        with pytest.raises(WorkerError, match="worker 0 could not start: CheckpointError: .*nowhere"):
+            async with cluster_of(1, tmp_path / "snapshots", [broken], kind="real"):
+                pass
+        assert not list((tmp_path / "snapshots").iterdir())
+
+    asyncio.run(scene())

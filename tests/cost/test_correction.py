@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfumato.core.cost import Work
@@ -64,6 +64,7 @@ def test_chunks_on_several_ranks_correct_the_cost_but_accuse_no_rank() -> None:
     assert costs.unit_s(STEP) > 0.1
 
 
+@settings(deadline=None)
 @given(observations)
 def test_the_correction_stays_within_a_fifth_and_five_times(seen: list[tuple[Work, int, int, float]]) -> None:
     costs = fold(ProfileCosts([PROFILE]), seen)
@@ -71,6 +72,7 @@ def test_the_correction_stays_within_a_fifth_and_five_times(seen: list[tuple[Wor
         assert 0.02 * 0.999 <= costs.unit_s(work) <= 0.5 * 1.001
 
 
+@settings(deadline=None)
 @given(observations, observations)
 def test_a_restored_correction_goes_on_to_the_last_bit_like_the_one_it_came_from(
     before: list[tuple[Work, int, int, float]], after: list[tuple[Work, int, int, float]]
@@ -85,6 +87,14 @@ def test_a_restored_correction_goes_on_to_the_last_bit_like_the_one_it_came_from
     fold(two, after)
     assert one.state() == two.state()
     assert [one.unit_s(work) for work in (STEP, DECODE)] == [two.unit_s(work) for work in (STEP, DECODE)]
+
+
+def test_what_nobody_measured_may_be_corrected_further_than_what_somebody_did() -> None:
+    costs = ProfileCosts([msgspec.structs.replace(PROFILE, points=(POINTS[1],))])
+    guess = costs.unit_s(DECODE)
+    fold(costs, [(DECODE, 0, 1, guess / 20), (STEP, 0, 1, 0.1 / 20)] * 30)
+    assert costs.unit_s(DECODE) == pytest.approx(guess / 20, rel=0.02)
+    assert costs.unit_s(STEP) == pytest.approx(0.1 / 5, rel=0.02)
 
 
 def test_nothing_observed_restores_to_the_profile() -> None:

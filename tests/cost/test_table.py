@@ -2,7 +2,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfumato.core.cost import Work
@@ -48,6 +48,7 @@ def test_a_size_between_two_measured_ones_lies_between_them_and_is_marked_estima
     assert not table.estimated(work(64))
 
 
+@settings(deadline=None)
 @given(
     seconds=st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=4),
     asked=st.lists(st.integers(8, 400), min_size=2, max_size=8),
@@ -99,6 +100,7 @@ def test_a_batch_of_unlike_shapes_costs_its_members_times_the_gain_of_batching()
     assert table.unit_s(mixed) == pytest.approx(0.5 * 0.8)
 
 
+@settings(deadline=None)
 @given(batch=st.integers(1, 12), size=st.sampled_from(SIZES), last=st.floats(0.1, 1.0))
 def test_a_larger_batch_never_takes_less_time_where_measurements_say_so(batch: int, size: int, last: float) -> None:
     table = costs(point(64, 0.1), point(64, 0.1, batch=2), point(64, last, batch=4))
@@ -142,6 +144,17 @@ def test_stages_that_a_published_table_lacks_are_estimated_from_the_stage_ratios
     assert table.estimated(ask(Stage.ENCODE, small))
     assert table.estimated(ask(Stage.DECODE, large))
     assert not table.estimated(ask(Stage.DIFFUSE, large))
+
+
+def test_estimated_decode_grows_with_size_and_estimated_encode_stays_below_a_second() -> None:
+    for profile in read_profiles(PUBLISHED):
+        table = ProfileCosts([profile])
+        shapes = sorted({p.shape for p in profile.points}, key=lambda s: s.height * s.width * s.frames)
+        for stage in (Stage.ENCODE, Stage.DECODE):
+            works = [Work(model=profile.model, stage=stage, shapes=(shape,), device=profile.device) for shape in shapes]
+            seconds = [table.unit_s(work) for work in works]
+            assert all(a <= b * (1 + 1e-9) for a, b in pairwise(seconds))
+            assert stage is Stage.DECODE or seconds[-1] <= 1.0
 
 
 def test_the_published_decode_times_of_open_sora_are_used_as_they_are() -> None:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfumato.core.values import ModelSpec, Shape, Stage, StageSpec
@@ -59,6 +59,7 @@ def test_an_unknown_grid_is_refused_with_those_there_are() -> None:
         grid(IMAGE, "slow")
 
 
+@settings(deadline=None)
 @given(
     low=st.integers(1, 100), steps=st.integers(0, 40), step=st.integers(1, 16), count=st.integers(1, 6), data=st.data()
 )

@@ -21,7 +21,7 @@ from sfumato.errors import ProfileError
 MOVE_BYTES_S, MOVE_S = 1e9, 0.001
 LOAD_BYTES_S, LOAD_S = 5e8, 0.05
 CONTROL_GAP_S = 0.001
-GUESS_BOUND = 100.0  # a guess without a profile may be far off, so the correction may go far
+GUESS_BOUND = 100.0  # what nobody measured may be far off, so the correction may go far
 REMEMBERED = 100_000  # batches of unlike shapes could otherwise fill the memory
 
 # Seconds before correction, whether they are an estimate, the cell of the correction, its bound.
@@ -126,7 +126,7 @@ class ProfileCosts:
             if work.stage is Stage.DECODE and spec is not None and spec.frame_stride and not table.stride:
                 seconds, estimated = seconds / spec.units(work.stage, work.shapes[0], 1), True
             if device == work.device:
-                return Price(seconds, estimated), BOUND
+                return Price(seconds, estimated), GUESS_BOUND if table.guessed(work.stage) else BOUND
             scale = estimates.speed(device) / estimates.speed(work.device)
             return Price(seconds * scale, True), GUESS_BOUND
         if spec is None:

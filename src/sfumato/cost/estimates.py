@@ -6,6 +6,8 @@ profile, and bytes. The rules are rough on purpose: a measurement or the online 
 
 from __future__ import annotations
 
+from math import inf
+
 from msgspec.structs import replace
 
 from sfumato.core.cost import Work
@@ -15,6 +17,8 @@ from sfumato.cost.profile import Point, Profile
 # Encode : denoise : decode of light and of heavy requests, in percent, as TridentServe reports them (arXiv 2510.02838).
 LIGHT = (10.0, 63.0, 27.0)
 HEAVY = (2.0, 88.0, 10.0)
+ENCODE_MOST_S = 1.0  # 10 billion parameters on 512 tokens are 1e13 operations: 0.1 s of a data-centre GPU
+VAE_GROWTH = 0.7  # seconds grow at least with this power of the size; measured ones of Open-Sora do with 1.06
 
 # Sustained operations a second, for models without a profile: one thread of a CPU, a data-centre GPU in 16 bit.
 CPU_SPEED, GPU_SPEED = 3e10, 2e14
@@ -30,35 +34,51 @@ def with_stages(profile: Profile) -> Profile:
     """The profile with estimated points for encode and decode where it has none, from TridentServe's stage ratios.
 
     The smallest shape counts as light and the largest as heavy (a lone video as heavy). Encode is constant: a light
-    request's share. Decode goes through the shares of both ends; between them its cost curve does.
+    request's share, but no text encoder takes longer than `ENCODE_MOST_S`. Decode goes through the shares of both
+    ends; where those would make it grow slower than a VAE does, the light end gives way.
     """
     steps = [point for point in profile.points if point.stage is Stage.DIFFUSE and point.batch == 1]
     if not steps:
         return profile
     least = min(point.degree for point in steps)
-    sized = sorted((p for p in steps if p.degree == least), key=lambda p: (p.height * p.width * p.frames, p.guided))
+    sized = sorted((p for p in steps if p.degree == least), key=lambda p: (_size(p), p.guided))
     light, heavy = sized[0], sized[-1]
-    small = HEAVY if light is heavy and light.frames > 1 else LIGHT
-    guesses = [(Stage.ENCODE, light, small[0] / small[1]), (Stage.DECODE, light, small[2] / small[1])]
-    if heavy.shape != light.shape:
-        guesses.append((Stage.DECODE, heavy, HEAVY[2] / HEAVY[1]))
+    lone = _size(light) == _size(heavy)
+    small = HEAVY if lone and light.frames > 1 else LIGHT
+    guesses = [_guess(profile, Stage.ENCODE, light, small[0] / small[1], most_s=ENCODE_MOST_S)]
+    if lone:
+        guesses.append(_guess(profile, Stage.DECODE, light, small[2] / small[1]))
+    else:
+        large = _guess(profile, Stage.DECODE, heavy, HEAVY[2] / HEAVY[1])
+        most_s = large.seconds * (_pixels(profile, light) / _pixels(profile, heavy)) ** VAE_GROWTH
+        guesses += [_guess(profile, Stage.DECODE, light, small[2] / small[1], most_s=most_s), large]
     measured = {point.stage for point in profile.points}
-    return replace(
-        profile,
-        points=(
-            *profile.points,
-            *(_guess(profile, *guess) for guess in guesses if guess[0] not in measured),
-        ),
+    return replace(profile, points=(*profile.points, *(guess for guess in guesses if guess.stage not in measured)))
+
+
+def _guess(profile: Profile, stage: Stage, step: Point, share: float, most_s: float = inf) -> Point:
+    """A share of the whole denoising of `step`'s shape, by unit of the stage."""
+    units = 1
+    if stage is Stage.DECODE and profile.frame_stride:
+        units = (step.frames - 1) // profile.frame_stride + 1
+    return Point(
+        stage=stage,
+        height=step.height,
+        width=step.width,
+        frames=step.frames,
+        seconds=min(step.seconds * profile.steps * share / units, most_s),
+        guided=step.guided and stage is not Stage.DECODE,
+        estimated=True,
     )
 
 
-def _guess(profile: Profile, stage: Stage, step: Point, share: float) -> Point:
-    whole = step.seconds * profile.steps * share
-    by_frame = profile.frame_stride if stage is Stage.DECODE else 0
-    units = (step.frames - 1) // by_frame + 1 if by_frame else 1
-    seconds = whole / units
-    size = {"height": step.height, "width": step.width, "frames": step.frames}
-    return Point(stage=stage, seconds=seconds, guided=step.guided, estimated=True, **size)
+def _size(point: Point) -> int:
+    return point.height * point.width * point.frames
+
+
+def _pixels(profile: Profile, point: Point) -> int:
+    """What a unit of decode grows with."""
+    return point.height * point.width * (1 if profile.frame_stride else point.frames)
 
 
 def unit_s(work: Work, spec: ModelSpec) -> float:

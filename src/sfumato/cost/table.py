@@ -44,6 +44,7 @@ class Table:
     def __init__(self, profile: Profile) -> None:
         self.stride = profile.frame_stride
         self._exact = {point.key: Price(point.seconds, point.estimated) for point in profile.points}
+        self._measured = {point.stage for point in profile.points if not point.estimated}
         curves: dict[tuple[Stage, bool, int], list[tuple[float, float]]] = {}
         for point in profile.points:
             if point.batch == 1:
@@ -55,6 +56,10 @@ class Table:
     def covers(self, stage: Stage) -> bool:
         """Whether the stage was measured at all, at batch 1."""
         return any(key[0] is stage for key in self._curves)
+
+    def guessed(self, stage: Stage) -> bool:
+        """Whether nothing of the stage was measured by anybody."""
+        return stage not in self._measured
 
     def size(self, stage: Stage, shape: Shape) -> float:
         """What the cost grows with: a unit of decode is one latent frame where the model decodes by those."""

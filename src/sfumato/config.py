@@ -92,6 +92,14 @@ def profile_folder() -> Path:
     return Path(home) / "profiles"
 
 
+def gpu_count() -> int:
+    """NVIDIA devices that workers may use: those of $CUDA_VISIBLE_DEVICES, else all in /dev (so without torch)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in {"", "-1"}])
+    return len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

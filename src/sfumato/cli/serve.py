@@ -1,0 +1,45 @@
+"""`sfumato serve`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+from msgspec.structs import replace
+
+from sfumato.api.app import create_app, create_server
+from sfumato.cli.options import config_of, serving_options
+from sfumato.cli.session import session
+from sfumato.config import Config
+
+
+@click.command("serve", epilog="Try it: curl -s localhost:8000/v1/models")
+@serving_options
+@click.option("--host", help="Address to listen on. Default: 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on. Default: 8000.")
+@click.option("--max-waiting", type=click.IntRange(min=1), help="Waiting requests before 429. Default: 256.")
+@click.option("--default-slo-ms", type=float, help="SLO of requests that name none. Default: none, best effort.")
+@click.option("--paced", is_flag=True, help="Workers that only keep the profile's times and draw placeholders.")
+def command(*, default_slo_ms: float | None, paced: bool, **given: Any) -> None:
+    """Serve diffusion models behind the API that OpenAI's clients speak.
+
+    POST /v1/images/generations, /v1/videos, GET /v1/models, /health, /metrics. A request may carry `slo_ms`; the
+    planner spends the least GPU time on each that still meets its deadline, and pauses work at step boundaries for
+    what is more urgent.
+    """
+    config = config_of(**given)
+    if default_slo_ms is not None:
+        config = replace(config, api=replace(config.api, default_slo_s=default_slo_ms / 1000))
+    if paced:
+        config = replace(config, workers=replace(config.workers, kind="paced"))
+    asyncio.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    async with session(config) as (engine, _):
+        app = create_app(engine, config=config.api)
+        server = create_server(app, host=config.server.host, port=config.server.port, log_level="warning")
+        click.echo(f"serving on http://{config.server.host}:{config.server.port}", err=True)
+        await server.serve()

@@ -83,7 +83,7 @@ class _Cell:
         self.font = _font(font_size)
         gaps = 4 * (len(self.images) - 1)
         self.width = max(size, sum(image.width for image in self.images) + gaps)
-        self.image_height = size
+        self.image_height = max(image.height for image in self.images)
         room = self.width - (font_size * 1.5 if picture.ok is not None else 0)
         self.lines = [
             (line, place == 0)
@@ -91,21 +91,22 @@ class _Cell:
             for line in _wrapped(text, self.font, room if place == 0 else self.width)
         ]
         self.line_height = ceil(font_size * _LINE)
-        self.height = size + 6 + len(self.lines) * self.line_height
+        self.caption_height = 6 + len(self.lines) * self.line_height
 
-    def draw(self, sheet: Image, canvas: ImageDraw, left: int, top: int) -> None:
+    def draw(self, sheet: Image, canvas: ImageDraw, left: int, base: int) -> None:
+        """The images stand on `base`, the caption hangs below it."""
         x = left
         for image in self.images:
-            y = top + (self.image_height - image.height)
+            y = base - image.height
             sheet.paste(image, (x, y))
             canvas.rectangle((x - 1, y - 1, x + image.width, y + image.height), outline=FAINT)
             x += image.width + 4
-        y = top + self.image_height + 6
+        y = base + 6
         for line, first in self.lines:
             canvas.text((left, y), line, font=self.font, fill=INK if first else "#5b6873")
             y += self.line_height
         if self.ok is not None:
-            _draw_mark(canvas, left + self.width, top + self.image_height + 6, self.line_height, self.ok)
+            _draw_mark(canvas, left + self.width, base + 6, self.line_height, self.ok)
 
 
 def _draw_sheet(cells: list[_Cell], columns: int, title: str, font_size: int) -> Image:
@@ -113,18 +114,19 @@ def _draw_sheet(cells: list[_Cell], columns: int, title: str, font_size: int) ->
 
     rows = [cells[place : place + columns] for place in range(0, len(cells), columns)]
     width = max((cell.width for cell in cells), default=200)
-    heights = [max(cell.height for cell in row) for row in rows]
+    images = [max(cell.image_height for cell in row) for row in rows]
+    captions = [max(cell.caption_height for cell in row) for row in rows]
     head = ceil(font_size * 2.6) if title else 0
-    size = columns * width + (columns + 1) * _GAP, head + sum(heights) + (len(rows) + 1) * _GAP
+    size = columns * width + (columns + 1) * _GAP, head + sum(images) + sum(captions) + (len(rows) + 1) * _GAP
     sheet = Image.new("RGB", size, _PAPER)
     canvas = ImageDraw.Draw(sheet)
     if title:
         canvas.text((_GAP, _GAP), title, font=_font(round(font_size * 1.4)), fill=INK)
     top = head + _GAP
-    for row, height in zip(rows, heights, strict=True):
+    for row, image, caption in zip(rows, images, captions, strict=True):
         for place, cell in enumerate(row):
-            cell.draw(sheet, canvas, _GAP + place * (width + _GAP), top)
-        top += height + _GAP
+            cell.draw(sheet, canvas, _GAP + place * (width + _GAP), top + image)
+        top += image + caption + _GAP
     return sheet
 
 
@@ -163,7 +165,8 @@ def _checked(frame: Pixels) -> Pixels:
 
 
 def _middle(pixels: Pixels) -> Pixels:
-    return pixels[len(pixels) // 2]
+    middle: Pixels = pixels[len(pixels) // 2]
+    return middle
 
 
 def _font(size: int) -> Font:

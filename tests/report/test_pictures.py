@@ -1,0 +1,105 @@
+"""Charts and sheets are drawn, of the size that was asked for, and say what they must."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.core.events import WorkerLost
+from sfumato.core.values import JobState
+from sfumato.report.contact import Picture, draw_contact_sheet, draw_filmstrips, pick_frames, write_animation
+from sfumato.report.gantt import plot_gantt
+from sfumato.report.journal import tell
+from sfumato.report.plots import Point, plot_attainment, plot_latency, plot_queue, save
+from tests.report.runs import life, simulate, span, story, workload
+
+PIXELS = np.full((1, 96, 64, 3), (200, 30, 40), np.uint8)
+CLIP = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in range(0, 90, 10)])
+
+
+def saved(figure, tmp_path):
+    save(figure, tmp_path / "figure.png", dpi=50)
+    image = Image.open(tmp_path / "figure.png").convert("RGB")
+    assert image.size == tuple(round(side * 50) for side in figure.get_size_inches())
+    assert len(image.getcolors(1 << 20)) > 20
+    return image
+
+
+def test_a_gantt_chart_has_a_row_a_rank_and_a_mark_a_missed_deadline(tmp_path):
+    lost = [WorkerLost(at=20.0, rank=0)]
+    tale = tell(simulate(load=workload(20, 0.8), extra=lost))
+    figure = plot_gantt(tale)
+    saved(figure, tmp_path)
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["deadlines", "rank 0", "rank 1", "rank 2", "rank 3"]
+    missed = sum(one.met(tale.end) is False for one in tale.lives.values())
+    assert sum(line.get_marker() == "x" for line in axes.lines) == missed > 0
+
+
+def test_pauses_are_lines_from_one_group_to_the_next(tmp_path):
+    spans = (span(1, (0,), "a", 0, 2), span(2, (1,), "a", 5, 6))
+    figure = plot_gantt(story([life("a", 0, 6, spans=spans, frames=9)], spans, end=6))
+    drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in figure.axes[0].lines]
+    assert ((2.0, 5.0), (0.0, 1.0)) in drawn
+
+
+def test_charts_of_an_empty_story_are_empty_not_errors(tmp_path):
+    empty = tell([])
+    for figure in (plot_gantt(empty), plot_queue(empty), plot_latency({}), plot_attainment({})):
+        save(figure, tmp_path / "figure.png", dpi=40)
+
+
+def test_latencies_queue_and_attainment_are_drawn(tmp_path):
+    tale = tell(simulate(policy="srtf"))
+    groups = {"image": [one for one in tale.lives.values() if one.request.model == "image"]}
+    figure = plot_latency(groups)
+    saved(figure, tmp_path)
+    saved(plot_queue(tale), tmp_path)
+    points = [Point(x=x, y=1 / x, low=0.9 / x, high=min(1, 1.1 / x)) for x in (1, 2, 4)]
+    saved(plot_attainment({"edf": points, "sfumato": [Point(x=1, y=1), Point(x=4, y=0.8)]}), tmp_path)
+
+
+def test_a_latency_line_ends_below_one_where_requests_were_not_delivered():
+    lives = [life("a", 0, 2), life("b", 0, 0, JobState.REJECTED, deadline=5)]
+    line = plot_latency({"all": lives}).axes[0].lines[0]
+    assert list(line.get_ydata()) == [0.0, 0.5]
+
+
+def test_a_contact_sheet_has_a_cell_a_picture_and_marks_what_missed(tmp_path):
+    pictures = [Picture(pixels=PIXELS, caption=("a red square", "1.2 s of 4 s"), ok=ok) for ok in (True, False, None)]
+    sheet = draw_contact_sheet(pictures, columns=2, cell=200, title="three")
+    assert sheet.width == 2 * 200 + 3 * 14
+    colours = {colour for _, colour in sheet.getcolors(1 << 20)}
+    assert {(200, 30, 40), (46, 125, 50), (198, 40, 40)} <= colours
+    one = draw_contact_sheet(pictures[2:], columns=2, cell=200)
+    assert (198, 40, 40) not in {colour for _, colour in one.getcolors(1 << 20)}
+
+
+def test_small_pictures_grow_by_whole_factors_and_large_ones_fit():
+    red = [colour for count, colour in draw_contact_sheet([Picture(pixels=PIXELS)], cell=200).getcolors(1 << 20)]
+    assert (200, 30, 40) in red
+    large = Picture(pixels=np.zeros((1, 500, 1000, 3), np.uint8))
+    assert draw_contact_sheet([large], cell=200).width == 200 + 28
+
+
+def test_filmstrips_show_the_first_and_the_last_frame():
+    assert [int(frame[0, 0, 0]) for frame in pick_frames(CLIP, 4)] == [0, 30, 50, 80]
+    assert len(pick_frames(CLIP[:2], 5)) == 2
+    strip = draw_filmstrips([Picture(pixels=CLIP, caption=("a grey clip",), ok=True)], frames=4, height=64)
+    assert {(0, 0, 0), (80, 80, 80)} <= {colour for _, colour in strip.getcolors(1 << 20)}
+
+
+@pytest.mark.parametrize("name", ["clip.webp", "clip.gif"])
+def test_animations_keep_their_frames_and_pace(tmp_path, name):
+    write_animation(CLIP, tmp_path / name, fps=10, scale=2)
+    with Image.open(tmp_path / name) as image:
+        assert (image.n_frames, image.size) == (9, (64, 64))
+        image.seek(3)
+        assert image.convert("RGB").getpixel((5, 5)) == (30, 30, 30)
+        assert image.info["duration"] == 100
+
+
+def test_wrong_pixels_and_endings_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="uint8"):
+        draw_contact_sheet([Picture(pixels=PIXELS.astype(np.float32))])
+    with pytest.raises(ValueError, match=r"\.webp or \.gif"):
+        write_animation(CLIP, tmp_path / "clip.mp4", fps=8)

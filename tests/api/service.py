@@ -42,12 +42,20 @@ class Site:
 
     def __init__(self, studio: Studio, clock: Clock, url: str) -> None:
         self.studio, self.clock, self.url = studio, clock, url
-        self.http = httpx.AsyncClient(base_url=url, timeout=10)
-        self.client = AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+        self.transport: httpx.ASGITransport | None = None
+
+    @functools.cached_property
+    def http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=10, transport=self.transport, verify=False)
+
+    @functools.cached_property
+    def client(self) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0)
 
     async def close(self) -> None:
         await self.http.aclose()
-        await self.client.close()
+        if "client" in vars(self):
+            await self.client.close()
 
 
 @asynccontextmanager
@@ -56,8 +64,7 @@ async def open_app(config: ApiConfig | None = None, **studio_options: Any) -> As
     studio, clock = Studio(**studio_options), Clock()
     site = Site(studio, clock, "http://site")
     app = create_app(studio, config=config, clock=clock)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    site.http = httpx.AsyncClient(transport=transport, base_url=site.url)
+    site.transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     yield site
     await site.close()
     await studio.close()

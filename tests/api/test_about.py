@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -82,3 +84,10 @@ def test_a_bound_of_nothing_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="video_ttl_s: 0 is not possible"):
         ApiConfig(video_ttl_s=0)
     assert ApiConfig(refusal_s=0).refusal_s == 0
+
+
+def test_building_the_service_imports_no_torch_and_no_codecs() -> None:
+    heavy = ("torch", "av", "PIL", "tokenizers")
+    script = f"import sys, sfumato.api.app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from sfumato.errors import SfumatoError
+from sfumato.runtime.service import Ask, Ticket
 from tests.api.service import asynchronous, open_app, open_site
 
 IMAGES, VIDEOS = "/v1/images/generations", "/v1/videos"
@@ -214,6 +216,19 @@ async def test_an_unexpected_error_is_500_in_the_one_shape_and_not_retried() -> 
         assert answer.status_code == 500
         assert answer.headers["x-should-retry"] == "false"
         assert mended(answer)["code"] == "internal_error"
+
+
+@pytest.mark.parametrize(("url", "fields"), [(IMAGES, {"n": 2}), (VIDEOS, {})])
+@asynchronous
+async def test_an_engine_that_has_stopped_is_503_with_its_reason(url: str, fields: dict[str, Any]) -> None:
+    def submit(ask: Ask) -> Ticket:
+        raise SfumatoError("the server has stopped planning")
+
+    async with open_app() as site:
+        site.studio.submit = submit  # type: ignore[method-assign]
+        answer = await site.http.post(url, json={"prompt": "x", **fields})
+        assert (answer.status_code, mended(answer)["code"]) == (503, "unavailable")
+        assert "stopped planning" in mended(answer)["message"]
 
 
 @asynchronous

@@ -154,6 +154,7 @@ async def test_a_client_that_leaves_cancels_all_its_images() -> None:
         site.studio.release()
         again = await site.http.post(URL, json={"prompt": "y"})
         assert again.status_code == 200
+        assert {"r0", "r1", "r2"} <= site.studio.forgotten
         assert site.studio.steps == 2 + 4  # no step more for those that were given up
 
 
@@ -180,6 +181,18 @@ async def test_one_key_draws_once_and_the_second_post_waits_for_the_first() -> N
         assert len(site.studio.asks) == 1
         other = await site.http.post(URL, json={"prompt": "y"}, headers={"Idempotency-Key": "k"})
         assert (other.status_code, other.json()["error"]["param"]) == (400, "Idempotency-Key")
+
+
+@asynchronous
+async def test_a_key_whose_client_left_starts_anew() -> None:
+    async with open_site(held=True) as site:
+        post = {"json": {"prompt": "x"}, "headers": {"Idempotency-Key": "k"}}
+        first = asyncio.create_task(site.http.post(URL, **post))
+        site.studio.allow(1)
+        await site.studio.reached(1)
+        first.cancel()
+        site.studio.release()
+        assert (await site.http.post(URL, **post)).status_code == 200
 
 
 @asynchronous
@@ -224,6 +237,7 @@ async def test_an_overloaded_server_says_when_to_come_back_and_keeps_none_of_the
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "3"
         assert answer.json()["error"]["code"] == "overloaded"
+        assert {"r0", "r1"} <= site.studio.forgotten
         assert site.studio.cancelled == ["r0", "r1"]
         page = (await site.http.get("/metrics")).text
         assert 'sfumato_requests_total{model="tiny/image",outcome="overloaded"} 1.0' in page

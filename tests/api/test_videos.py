@@ -126,6 +126,19 @@ async def test_deleting_a_live_video_cancels_it_and_ends_its_poll() -> None:
 
 
 @asynchronous
+async def test_a_cancellation_that_comes_too_late_still_leaves_a_cancelled_video_and_no_output() -> None:
+    async with open_site(held=True) as site:
+        video = (await site.http.post(URL, json={"prompt": "x"})).json()
+        site.studio.cancel = lambda request_id: True  # type: ignore[method-assign]
+        await site.http.delete(f"{URL}/{video['id']}")
+        site.studio.release()
+        assert (await finished(site))["status"] == "completed"
+        assert (await site.http.get(f"{URL}/{video['id']}")).json()["status"] == "cancelled"
+        assert (await site.http.get(f"{URL}/{video['id']}/content")).status_code == 404
+        assert video["id"] in site.studio.forgotten
+
+
+@asynchronous
 async def test_a_failed_video_answers_200_with_its_error() -> None:
     async with open_site() as site:
         site.studio.failure = "CUDA out of memory"

@@ -15,6 +15,7 @@ from sfumato.api.config import ApiConfig
 from sfumato.api.errors import HANDLERS
 from sfumato.api.images import Images
 from sfumato.api.metrics import Metrics
+from sfumato.api.submission import Desk
 from sfumato.api.videos import Videos
 from sfumato.runtime.service import Service
 
@@ -29,14 +30,15 @@ def create_app(
     """The application; it must run on the event loop of `service`. `routes` come first (a dashboard's page)."""
     config = ApiConfig() if config is None else config
     metrics = Metrics(service)
-    images = Images(service, config, metrics, clock)
-    videos = Videos(service, config, metrics, clock)
+    desk = Desk(service, metrics)
+    images = Images(service, config, desk, clock)
+    videos = Videos(service, config, desk, clock)
     about = About(service, clock())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        metrics.stop()
+        desk.close()
         videos.stop()
 
     return Starlette(

@@ -6,7 +6,6 @@ the same way again says `x-should-retry: false`, because the usual clients post 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -16,8 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from sfumato.errors import OverloadedError, RequestError, SfumatoError
-
-log = logging.getLogger(__name__)
 
 # Where the field of a request is called otherwise than in a model's offer.
 FIELDS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -86,6 +83,10 @@ async def _overloaded(_: Request, error: Exception) -> Response:
     return respond(ApiError(429, str(error), code="overloaded", headers=headers))
 
 
+async def _unavailable(_: Request, error: Exception) -> Response:
+    return respond(ApiError(503, str(error), code="unavailable", headers=NO_RETRY))
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path}"
@@ -102,8 +103,8 @@ async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+async def _unexpected(_: Request, error: Exception) -> Response:
+    # Starlette raises it again behind this answer, so the server logs it.
     message = f"internal error ({type(error).__name__}); the server's log has the details"
     return respond(ApiError(500, message, code="internal_error", headers=NO_RETRY))
 
@@ -112,6 +113,7 @@ HANDLERS: dict[Any, Any] = {
     ApiError: _api,
     RequestError: _request,
     OverloadedError: _overloaded,
+    SfumatoError: _unavailable,
     HTTPException: _http,
     ClientDisconnect: _gone,
     Exception: _unexpected,

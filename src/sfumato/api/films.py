@@ -26,6 +26,7 @@ class Film:
         self.still: bytes | None = None
         self.error: ApiError | None = None
         self.cancelled = False
+        self.shape = ticket.ask.shape
         self.ended_at: float | None = None
         self.expires_at: float | None = None
 
@@ -68,12 +69,12 @@ def resource(film: Film, service: Service) -> Json:
         "created_at": int(ticket.created),
         "completed_at": int(film.ended_at) if film.clip is not None and film.ended_at else None,
         "expires_at": int(film.expires_at) if film.expires_at else None,
-        "size": size_text(ask.shape),
-        "seconds": f"{ask.shape.frames / film.fps:.6g}",
+        "size": size_text(film.shape),
+        "seconds": f"{film.shape.frames / film.fps:.6g}",
         "prompt": ask.prompt,
         "error": None if error is None else {"code": error.code, "message": str(error)},
         "remixed_from_video_id": None,
-        "num_frames": ask.shape.frames,
+        "num_frames": film.shape.frames,
         "fps": film.fps,
         "num_inference_steps": ask.steps,
         "seed": ask.seed,

@@ -22,11 +22,10 @@ from sfumato.api.config import ApiConfig
 from sfumato.api.errors import ApiError
 from sfumato.api.files import send_file
 from sfumato.api.media import IMAGE_TYPES, encode_image
-from sfumato.api.metrics import Metrics
-from sfumato.api.replies import Json, failure, joint_timings, size_text, slo, timings
+from sfumato.api.replies import Json, drawn_shape, failure, joint_timings, size_text, slo, timings
 from sfumato.api.schemas import ImageBody, parse
 from sfumato.api.shelf import Shelf
-from sfumato.api.submission import Keyed, key_of, submit
+from sfumato.api.submission import Desk, Keyed, key_of
 from sfumato.api.work import Work
 from sfumato.runtime.service import Ask, Service, Ticket
 
@@ -42,8 +41,8 @@ USAGE = {
 class Images:
     """The image endpoints of one service."""
 
-    def __init__(self, service: Service, config: ApiConfig, metrics: Metrics, clock: Callable[[], float]) -> None:
-        self._service, self._config, self._metrics, self._clock = service, config, metrics, clock
+    def __init__(self, service: Service, config: ApiConfig, desk: Desk, clock: Callable[[], float]) -> None:
+        self._service, self._config, self._desk, self._clock = service, config, desk, clock
         self._keyed: Keyed[Work] = Keyed(config, clock)
         self._files: Shelf[tuple[bytes, str]] = Shelf(
             count=config.image_files, total_bytes=config.image_bytes, ttl_s=config.image_ttl_s, clock=clock
@@ -59,7 +58,7 @@ class Images:
         fields = await read_fields(request, self._config.body_bytes)
         key = key_of(request)
         work = self._keyed.find(key, fields)
-        if work is None:
+        if work is None or work.given_up:
             body = parse(ImageBody, fields)
             default_slo_s = self._config.default_slo_s
             asks = image_asks(body, self._service.offers, default_slo_s=default_slo_s, now=self._clock())
@@ -84,6 +83,8 @@ class Images:
         self._keyed.keep(key, fields, work)
 
         def settle(task: asyncio.Task[Response]) -> None:
+            if not self._keyed.holds(key, work):
+                return
             if task.cancelled() or task.exception() is not None:
                 self._keyed.drop(key)
             else:
@@ -92,7 +93,7 @@ class Images:
         work.task.add_done_callback(settle)
 
     async def _draw(self, body: ImageBody, asks: Sequence[Ask], base_url: str) -> Response:
-        tickets = submit(self._service, self._metrics, asks)
+        tickets = self._desk.submit(asks)
         try:
             at_submission = self._prospects(tickets)
             async with asyncio.TaskGroup() as group:
@@ -101,8 +102,7 @@ class Images:
             raise _first(errors) from None
         finally:
             for ticket in tickets:
-                if not self._service.cancel(ticket.id):
-                    self._service.forget(ticket.id)
+                self._desk.release(ticket)
         answer = _answer(tickets, body, [row.result() for row in rows]) | at_submission
         return Response(await asyncio.to_thread(msgspec.json.encode, answer), media_type="application/json")
 
@@ -121,7 +121,13 @@ class Images:
             raise error
         pixels = await self._service.pixels(ticket)
         file = await asyncio.to_thread(encode_image, pixels, body.output_format, body.output_compression)
-        row = {"id": ticket.id, "seed": ticket.ask.seed, "timings": timings(outcome), "slo": slo([ticket])}
+        row = {
+            "id": ticket.id,
+            "seed": ticket.ask.seed,
+            "size": size_text(drawn_shape(pixels)),
+            "timings": timings(outcome),
+            "slo": slo([ticket]),
+        }
         if body.response_format == "b64_json":
             return {"b64_json": b64encode(file).decode(), **row}
         self._files.put(ticket.id, (file, body.output_format), len(file))
@@ -141,7 +147,7 @@ def _answer(tickets: Sequence[Ticket], body: ImageBody, rows: Sequence[Json]) ->
         "created": int(first.created),
         "data": rows,
         "output_format": body.output_format,
-        "size": size_text(first.ask.shape),
+        "size": rows[0]["size"],
         "usage": USAGE,
         "id": first.id,
         "ids": [ticket.id for ticket in tickets],

@@ -5,7 +5,6 @@ Labels are the models served and fixed words only, so the number of series is bo
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -50,28 +49,17 @@ class Metrics:
         self._slo = Counter(
             "sfumato_slo", "Requests with a deadline: attained or missed.", ["model", "result"], registry=registry
         )
-        self._following: set[asyncio.Task[None]] = set()
-
-    def follow(self, ticket: Ticket) -> None:
-        """Count `ticket` when it ends, whoever else waits for it."""
-        task = asyncio.get_running_loop().create_task(self._count_at_end(ticket))
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
 
     def overloaded(self, model: str) -> None:
         """A request that the queue had no room for."""
         self._requests.labels(model, "overloaded").inc()
 
-    def stop(self) -> None:
-        for task in self._following:
-            task.cancel()
-
     async def page(self, _: Request) -> Response:
         """GET /metrics."""
         return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
 
-    async def _count_at_end(self, ticket: Ticket) -> None:
-        await ticket.ended.wait()
+    def count(self, ticket: Ticket) -> None:
+        """A request that has ended."""
         if ticket.outcome is not None:
             self._count(ticket.ask.model, ticket.outcome)
 

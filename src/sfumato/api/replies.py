@@ -7,7 +7,7 @@ from typing import Any
 
 from sfumato.api.errors import NO_RETRY, ApiError, rejected
 from sfumato.core.values import JobState, Outcome, Shape, Stage
-from sfumato.runtime.service import Ticket
+from sfumato.runtime.service import Pixels, Ticket
 
 Json = dict[str, Any]
 DELIVERED = (JobState.DONE, JobState.LATE)
@@ -15,6 +15,12 @@ DELIVERED = (JobState.DONE, JobState.LATE)
 
 def size_text(shape: Shape) -> str:
     return f"{shape.width}x{shape.height}"
+
+
+def drawn_shape(pixels: Pixels) -> Shape:
+    """What was delivered: admission may have lowered what was asked for."""
+    frames, height, width, _ = pixels.shape
+    return Shape(height=height, width=width, frames=frames)
 
 
 def timings(outcome: Outcome) -> Json:

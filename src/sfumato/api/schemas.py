@@ -53,7 +53,11 @@ Guidance = Annotated[Float, Field(ge=0)]
 
 
 class Common(BaseModel):
-    """What images and videos have in common. 2**53 - 16: a seed is a whole number to JavaScript too, also the n-th."""
+    """What images and videos have in common.
+
+    `slo_ms` counts from the arrival, `deadline_ms` is unix time; `slo` is a name for reports, or "none". The seed's
+    bound: 2**53 - 16 is a whole number to JavaScript too, also the n-th.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

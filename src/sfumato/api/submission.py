@@ -14,29 +14,49 @@ from msgspec.structs import replace
 from starlette.requests import Request
 
 from sfumato.api.config import ApiConfig
+from sfumato.api.endings import Endings
 from sfumato.api.errors import ApiError, invalid
 from sfumato.api.metrics import Metrics
 from sfumato.api.shelf import Shelf
-from sfumato.errors import OverloadedError
+from sfumato.errors import OverloadedError, SfumatoError
 from sfumato.runtime.service import Ask, Service, Ticket
 
 Item = TypeVar("Item")
 
 
-def submit(service: Service, metrics: Metrics, asks: Sequence[Ask]) -> tuple[Ticket, ...]:
-    """Tickets with one deadline. Raises OverloadedError, having given up those already queued."""
-    tickets: list[Ticket] = []
-    try:
-        for ask in asks:
-            since = tickets[0].arrived_at if tickets else ask.arrived_at
-            tickets.append(service.submit(replace(ask, arrived_at=since)))
-            metrics.follow(tickets[-1])
-    except OverloadedError:
-        metrics.overloaded(asks[0].model)
-        for ticket in tickets:
-            service.cancel(ticket.id)
-        raise
-    return tuple(tickets)
+class Desk:
+    """Where asks are handed in: the engine, and the count of what became of them."""
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self._service, self._metrics = service, metrics
+        self._endings = Endings()
+
+    def submit(self, asks: Sequence[Ask]) -> tuple[Ticket, ...]:
+        """Tickets with one deadline. Raises OverloadedError, having given up those already queued."""
+        tickets: list[Ticket] = []
+        try:
+            for ask in asks:
+                since = tickets[0].arrived_at if tickets else ask.arrived_at
+                tickets.append(self._service.submit(replace(ask, arrived_at=since)))
+                self._endings.then(tickets[-1], self._metrics.count)
+        except SfumatoError as error:
+            if isinstance(error, OverloadedError):
+                self._metrics.overloaded(asks[0].model)
+            for ticket in tickets:
+                self.release(ticket)
+            raise
+        return tuple(tickets)
+
+    def release(self, ticket: Ticket) -> None:
+        """Nobody wants it (any more): cancelled if it is live, and its output freed once it has ended."""
+        self._service.cancel(ticket.id)
+        if ticket.ended.is_set():
+            self._service.forget(ticket.id)
+        else:
+            self._endings.then(ticket, lambda ended: self._service.forget(ended.id))
+
+    def close(self) -> None:
+        self._endings.stop()
 
 
 class Keyed(Generic[Item]):
@@ -60,6 +80,11 @@ class Keyed(Generic[Item]):
     def keep(self, key: str | None, fields: dict[str, Any], item: Item, size: int = 0) -> None:
         if key is not None:
             self._shelf.put(key, (_print(fields), item), size)
+
+    def holds(self, key: str, item: Item) -> bool:
+        """Whether `item` is what is under `key` now."""
+        kept = self._shelf.get(key)
+        return kept is not None and kept[1] is item
 
     def drop(self, key: str | None) -> None:
         if key is not None:

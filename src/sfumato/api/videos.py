@@ -22,10 +22,9 @@ from sfumato.api.errors import ApiError, invalid, rejected
 from sfumato.api.files import send_file
 from sfumato.api.films import Film, Films, listing, resource
 from sfumato.api.media import encode_thumbnail, encode_video
-from sfumato.api.metrics import Metrics
-from sfumato.api.replies import failure
+from sfumato.api.replies import drawn_shape, failure
 from sfumato.api.schemas import VideoBody, parse
-from sfumato.api.submission import Keyed, key_of, submit
+from sfumato.api.submission import Desk, Keyed, key_of
 from sfumato.core.values import JobState
 from sfumato.runtime.service import Pixels, Service
 
@@ -35,8 +34,8 @@ log = logging.getLogger(__name__)
 class Videos:
     """The video endpoints of one service."""
 
-    def __init__(self, service: Service, config: ApiConfig, metrics: Metrics, clock: Callable[[], float]) -> None:
-        self._service, self._config, self._metrics, self._clock = service, config, metrics, clock
+    def __init__(self, service: Service, config: ApiConfig, desk: Desk, clock: Callable[[], float]) -> None:
+        self._service, self._config, self._desk, self._clock = service, config, desk, clock
         self._films = Films(config, clock)
         self._keyed: Keyed[str] = Keyed(config, clock)
         self._endings: set[asyncio.Task[None]] = set()
@@ -122,7 +121,7 @@ class Videos:
         return {"openai-poll-after-ms": str(round(wait_ms))}
 
     def _start(self, video: VideoAsk) -> Film:
-        (ticket,) = submit(self._service, self._metrics, [video.ask])
+        (ticket,) = self._desk.submit([video.ask])
         film = Film(ticket, video.fps)
         self._films.add(film)
         task = asyncio.get_running_loop().create_task(self._finish(film))
@@ -149,8 +148,9 @@ class Videos:
         assert ticket.outcome is not None
         film.error = failure(ticket.outcome)
         try:
-            if film.error is None:
+            if film.error is None and not film.cancelled:  # cancelled too late: its steps were done
                 pixels = await self._service.pixels(ticket)
+                film.shape = drawn_shape(pixels)
                 film.clip, film.still = await asyncio.to_thread(_encode, pixels, film.fps)
         except Exception as error:
             log.exception("video %s could not be encoded", film.id)

@@ -17,6 +17,11 @@ class Work:
         self.task = asyncio.get_running_loop().create_task(making)
         self._waiting = 0
 
+    @property
+    def given_up(self) -> bool:
+        """Its last client has left before it was done."""
+        return self.task.cancelled() or self.task.cancelling() > 0
+
     async def answer(self, request: Request) -> Response:
         """The response, or nothing of use once the client of `request` has gone."""
         gone = asyncio.create_task(_gone(request))
@@ -27,7 +32,7 @@ class Work:
         finally:
             self._waiting -= 1
             gone.cancel()
-            if not self._waiting:
+            if not self._waiting and not self.task.done():
                 self.task.cancel()
 
 

@@ -54,10 +54,14 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
-    """A family's pipeline class, the components that each stage needs, and its limits by the component configs."""
+    """A family's pipeline class, the components that each stage needs, and its limits by the component configs.
+
+    `tokenizer` is the one whose length is the prompt's limit: Flux cuts its T5 prompt there, CLIP's always at 77.
+    """
 
     pipeline: str
     modality: str
+    tokenizer: str
     encode: tuple[str, ...]
     diffuse: tuple[str, ...]
     decode: tuple[str, ...] = ("vae",)
@@ -109,6 +113,7 @@ READERS = {
     "flux": Reader(
         pipeline="FluxPipeline",
         modality="image",
+        tokenizer="tokenizer_2",
         encode=("text_encoder", "text_encoder_2"),
         diffuse=("transformer",),
         limits=flux_limits,
@@ -116,6 +121,7 @@ READERS = {
     "wan": Reader(
         pipeline="WanPipeline",
         modality="video",
+        tokenizer="tokenizer",
         encode=("text_encoder",),
         diffuse=("transformer", "transformer_2"),
         limits=wan_limits,

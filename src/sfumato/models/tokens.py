@@ -6,16 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato.models.readers import READERS
+
 if TYPE_CHECKING:
     from sfumato.models.offer import Offer
-
-# The tokenizer whose length is the limit: Flux truncates its second (T5) prompt there, CLIP always at 77.
-FOLDERS = {"flux": "tokenizer_2", "wan": "tokenizer"}
 
 
 def count_tokens(offer: Offer, prompt: str) -> int | None:
     """Tokens of `prompt` with the special tokens, None where the checkpoint has no tokenizer.json."""
-    tokenizer = _tokenizer(str(Path(offer.path) / FOLDERS[offer.family] / "tokenizer.json"))
+    tokenizer = _tokenizer(str(Path(offer.path) / READERS[offer.family].tokenizer / "tokenizer.json"))
     return None if tokenizer is None else len(tokenizer.encode(prompt).ids)
 
 

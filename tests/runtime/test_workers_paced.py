@@ -42,7 +42,7 @@ def test_a_request_goes_through_its_stages_and_leaves_a_picture(tmp_path: Path) 
             seq = rig.launch("a", DIFFUSE, 8)
             done = await rig.next(ChunkDone)
             assert (done.seq, done.progress) == (seq, (Progress(job="a", units=8, saved=8),))
-            assert done.seconds == pytest.approx(0.008, abs=0.006)
+            assert 0.008 <= done.seconds < 0.1
             assert rig.steps == [("a", DIFFUSE, units) for units in range(1, 8)]
             rig.launch("a", DECODE, 1)
             assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=1, saved=0),)
@@ -61,11 +61,11 @@ def test_a_halt_ends_a_chunk_within_one_unit_and_the_rest_runs_later(tmp_path: P
         async with cluster_of(1, tmp_path) as rig:
             await up(rig, 1)
             await encode(rig, "a", steps=50)
-            seq = rig.launch("a", DIFFUSE, 50, unit_s=0.05)
-            await rig.step("a", 3)
+            seq = rig.launch("a", DIFFUSE, 50, unit_s=0.2)
+            await rig.step("a", 1)
             rig.cluster.execute(Halt(seq=seq))
             (progress,) = (await rig.next(ChunkDone)).progress
-            assert 3 <= progress.units <= 5
+            assert 1 <= progress.units <= 2
             assert progress.saved == progress.units
             rig.launch("a", DIFFUSE, 50 - progress.units)
             assert (await rig.next(ChunkDone)).progress[0].units == 50 - progress.units
@@ -77,13 +77,13 @@ def test_a_member_halts_and_the_batch_goes_on(tmp_path: Path) -> None:
     async def scene() -> None:
         async with cluster_of(1, tmp_path) as rig:
             await up(rig, 1)
-            await encode(rig, "a", "b", "c", steps=12)
-            seq = rig.launch(("a", "b", "c"), DIFFUSE, 12, unit_s=0.02)
-            await rig.step("b", 2)
+            await encode(rig, "a", "b", "c", steps=4)
+            seq = rig.launch(("a", "b", "c"), DIFFUSE, 4, unit_s=0.2)
+            await rig.step("b", 1)
             rig.cluster.execute(Halt(seq=seq, jobs=("b",)))
             a, b, c = (await rig.next(ChunkDone)).progress
-            assert (a.units, c.units) == (12, 12)
-            assert 2 <= b.units <= 5
+            assert (a.units, c.units) == (4, 4)
+            assert 1 <= b.units <= 2
             assert b.saved == b.units
 
     asyncio.run(scene())
@@ -93,12 +93,12 @@ def test_a_cancelled_member_leaves_nothing_behind(tmp_path: Path) -> None:
     async def scene() -> None:
         async with cluster_of(1, tmp_path) as rig:
             await up(rig, 1)
-            await encode(rig, "a", "b", steps=12)
-            seq = rig.launch(("a", "b"), DIFFUSE, 12, unit_s=0.02)
-            await rig.step("b", 2)
+            await encode(rig, "a", "b", steps=4)
+            seq = rig.launch(("a", "b"), DIFFUSE, 4, unit_s=0.2)
+            await rig.step("b", 1)
             rig.cluster.execute(Halt(seq=seq, jobs=("b",)))
             rig.cluster.forget("b")
-            assert (await rig.next(ChunkDone)).progress[1].units <= 5
+            assert (await rig.next(ChunkDone)).progress[1].units <= 2
             assert not list(tmp_path.glob("*/b.*"))
             assert list(tmp_path.glob("*/a.*"))
 
@@ -194,11 +194,11 @@ def test_decode_proceeds_by_latent_frames_and_pauses_between_them(tmp_path: Path
             await encode(rig, "a", steps=1, frames=33)
             rig.launch("a", DIFFUSE, 1)
             await rig.next(ChunkDone)
-            seq = rig.launch("a", DECODE, 9, unit_s=0.02)
-            await rig.step("a", 2)
+            seq = rig.launch("a", DECODE, 9, unit_s=0.2)
+            await rig.step("a", 1)
             rig.cluster.execute(Halt(seq=seq))
             units = (await rig.next(ChunkDone)).progress[0].units
-            assert 2 <= units <= 5
+            assert 1 <= units <= 2
             rig.launch("a", DECODE, 9 - units)
             assert (await rig.next(ChunkDone)).progress[0].units == 9 - units
             assert rig.cluster.output("a").shape == (33, 32, 48, 3)
@@ -240,7 +240,7 @@ def test_eight_paced_ranks_keep_time_beside_each_other(tmp_path: Path) -> None:
             for rank in range(8):
                 rig.launch(f"job {rank}", DIFFUSE, 20, (rank,), unit_s=0.02)
             for _ in range(8):
-                assert (await rig.next(ChunkDone)).seconds == pytest.approx(0.4, rel=0.05)
+                assert 0.4 <= (await rig.next(ChunkDone)).seconds < 0.6
 
     asyncio.run(scene())
 
@@ -267,5 +267,20 @@ def test_a_group_of_real_workers_is_refused(tmp_path: Path) -> None:
             rig.cluster.accept("m", task("a"))
             with pytest.raises(WorkerError, match="run on one rank each"):
                 rig.launch("a", ENCODE, 1, (0, 1))
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_falls_silent_is_taken_for_dead(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path, hang_s=0.2) as rig:
+            await up(rig, 1)
+            await encode(rig, "a")
+            rig.launch("a", DIFFUSE, 8, unit_s=0.01)
+            os.kill(rig.cluster.pids()[0], signal.SIGSTOP)
+            assert (await rig.next(WorkerLost)).saved == (("a", 0),)
+            await rig.next(WorkerUp)
+            rig.launch("a", DIFFUSE, 8)
+            assert (await rig.next(ChunkDone)).progress[0].units == 8
 
     asyncio.run(scene())

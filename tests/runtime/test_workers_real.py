@@ -63,7 +63,7 @@ def straight(offer: Offer) -> object:
 def test_a_worker_that_cannot_start_says_why(offer: Offer, tmp_path: Path) -> None:
     async def scene() -> None:
         broken = replace(offer, path=str(tmp_path / "nowhere"))
-        with pytest.raises(WorkerError, match="worker 0 could not start: CheckpointError: .*nowhere"):
+        with pytest.raises(WorkerError, match=r"worker 0 could not start: CheckpointError: .*nowhere"):
             async with cluster_of(1, tmp_path / "snapshots", [broken], kind="real"):
                 pass
         assert not list((tmp_path / "snapshots").iterdir())

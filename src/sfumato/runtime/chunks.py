@@ -81,8 +81,6 @@ class Chunks:
         idle_s = received - self._sent_at
         members = [self._member(assignment, run, model) for assignment in run.jobs]
         beat = Beat(run.pace) if run.pace else None
-        if beat:
-            beat.hold()
         gap_from, first = self._worked_at, time.monotonic()
         computed = self._advance(run, model, members, beat)
         self._worked_at = last = time.monotonic()
@@ -205,7 +203,7 @@ class Chunks:
     def _keep_time(self, run: Run) -> None:
         """Be busy as long as the chunk that another rank of the group computes."""
         assert run.pace is not None
-        begins, unit_s = run.pace.sent_at + run.pace.start_s, run.pace.unit_s
+        begins, unit_s = max(time.monotonic(), run.pace.sent_at + run.pace.start_s), run.pace.unit_s
         ends = begins + run.units * unit_s
         while (left := ends - time.monotonic()) > 0:
             match message := self._line.poll(left):

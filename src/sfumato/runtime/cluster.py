@@ -8,7 +8,6 @@ Torch-free. A group has one state, on its first rank; the others keep time (pace
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -30,41 +29,17 @@ from sfumato.core.events import (
     WorkerLost,
     WorkerUp,
 )
-from sfumato.core.values import Group, PartId, Rank, RankInfo, Stage, Value
+from sfumato.core.values import Group, PartId, Rank, RankInfo, Stage
 from sfumato.errors import WorkerError
 from sfumato.models.family import Task
 from sfumato.models.offer import Offer
 from sfumato.runtime import wire
+from sfumato.runtime.crew import ClusterConfig, Crew
 from sfumato.runtime.kept import Kept
-from sfumato.runtime.process import WorkerProcess
 from sfumato.runtime.snapshots import OwnSnapshots, claim
-
-log = logging.getLogger(__name__)
 
 # A request whose chunks lose this many workers is taken to be the cause, and fails.
 _MAX_LOSSES = 3
-_MAX_RESTARTS = 5
-
-
-class ClusterConfig(Value, frozen=True, kw_only=True):
-    """What the workers are. `kind` real or paced; `device` cpu or cuda (rank r takes cuda:r).
-
-    `device_kind` is what the profiles call the device (default: `device`). `memory_bytes` 0: as much as there is.
-    `parts` are resident from the start (None: all). `snapshots` is a folder (None: shared memory if there is enough).
-    """
-
-    kind: str = "real"
-    device: str = "cpu"
-    device_kind: str = ""
-    node: str = "local"
-    dtype: str | None = None
-    threads: int = 1
-    nice: int = 5
-    memory_bytes: int = 0
-    parts: tuple[PartId, ...] | None = None
-    snapshots: str | None = None
-    snapshot_every_s: float = 0.5
-    start_timeout_s: float = 600.0
 
 
 class Pacing(Protocol):
@@ -104,19 +79,16 @@ class ProcessCluster:
         pacing: Pacing | None = None,
     ) -> None:
         self.config = config or ClusterConfig()
-        self.broken: dict[Rank, str] = {}  # ranks that were given up, and why
         self.gaps: deque[tuple[float, float]] = deque(maxlen=10_000)  # (idle_s, gap_s) of the last chunks
         self._offers = {offer.name: offer for offer in offers}
         self._clock = clock
         self._pacing = pacing or AsPredicted()
-        self._count = 0
-        self._workers: dict[Rank, WorkerProcess] = {}  # those that are up
-        self._all: dict[Rank, WorkerProcess] = {}  # also those that start
-        self._restarts: set[asyncio.Task[None]] = set()
+        self._crew = Crew(self.config, self._offers.values(), came=self._came, heard=self._heard, lost=self._lost)
         self._kept: dict[str, Kept] = {}
         self._running: dict[int, Launch] = {}
+        self._heard_at: dict[int, float] = {}  # when a running chunk was last heard of
+        self._watch: asyncio.TimerHandle | None = None
         self._store: OwnSnapshots | None = None
-        self._closing = False
         self._post: Callable[[AnyEvent], None] = lambda _: None
         self._progress: Callable[[str, Stage, int], None] = lambda *_: None
 
@@ -132,13 +104,13 @@ class ProcessCluster:
 
     async def start(self, count: int) -> None:
         """Start `count` workers and wait until all are up. Raises WorkerError with the worker's own reason."""
-        self._count = count
         self._store = claim(Path(self.config.snapshots) if self.config.snapshots else None)
         try:
-            await asyncio.gather(*(self._bring_up(rank) for rank in range(count)))
+            await self._crew.start(count, self._store.folder)
         except BaseException:
             await self.close()
             raise
+        self._look()
 
     def accept(self, model: str, task: Task) -> None:
         """Take a job's task, before its Arrived event; again if admission lowers it, before its first launch."""
@@ -152,36 +124,38 @@ class ProcessCluster:
             case Halt(seq=seq, jobs=jobs):
                 launch = self._running.get(seq)
                 for rank in launch.chunk.group if launch else ():
-                    self._send(rank, wire.Stop(seq=seq, jobs=jobs))
+                    self._crew.send(rank, wire.Stop(seq=seq, jobs=jobs))
             case Load(rank=rank, part=part):
                 self._load(command, rank, part)
             case Drop(rank=rank, part=part):
-                self._send(rank, wire.DropPart(part=part))
+                self._crew.send(rank, wire.DropPart(part=part))
 
     def forget(self, job: str) -> None:
         """Free everything that is held for a job, its output included."""
         kept = self._kept.pop(job, None)
         if kept is not None:
             for rank in kept.home or ():
-                self._send(rank, wire.Forget(job=job, ended=True))
+                self._crew.send(rank, wire.Forget(job=job, ended=True))
             self._files.forget(job)
 
     def output(self, job: str) -> NDArray[np.uint8]:
         """The finished output: uint8 [frames, height, width, 3]. Raises KeyError if there is none."""
         return self._files.read_output(job)
 
+    @property
+    def broken(self) -> Mapping[Rank, str]:
+        """Ranks that did not come back, and why."""
+        return self._crew.broken
+
     def pids(self) -> Mapping[Rank, int]:
         """The processes of the workers that are up."""
-        return {rank: worker.process.pid for rank, worker in self._workers.items() if worker.process is not None}
+        return {rank: worker.process.pid for rank, worker in self._crew.up.items() if worker.process is not None}
 
     async def close(self) -> None:
         """End all workers and remove their snapshots. Safe to call twice."""
-        self._closing = True
-        for restart in tuple(self._restarts):
-            restart.cancel()
-        await asyncio.gather(*self._restarts, return_exceptions=True)
-        await asyncio.gather(*(worker.end() for worker in self._all.values()))
-        self._workers.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._crew.close()
         if self._store is not None:
             self._store.close()
 
@@ -191,11 +165,12 @@ class ProcessCluster:
         chunk = launch.chunk
         if len(chunk.group) > 1 and self.config.kind != "paced":
             raise WorkerError(f"launch {launch.seq} is for ranks {chunk.group}: real workers run on one rank each")
-        if any(rank not in self._workers for rank in chunk.group):
+        if any(rank not in self._crew.up for rank in chunk.group):
             reason = f"launch {launch.seq}: not all of the ranks {chunk.group} are up"
             self._post(ChunkFailed(at=self._clock(), seq=launch.seq, reason=reason))
             return
         self._running[launch.seq] = launch
+        self._heard_at[launch.seq] = time.monotonic()
         assignments = tuple(self._assignment(job, chunk.stage, chunk.group) for job in chunk.jobs)
         pace = None
         if self.config.kind == "paced":
@@ -213,44 +188,40 @@ class ProcessCluster:
                 pace=pace,
                 lead=lead,
             )
-            self._send(rank, run)
+            self._crew.send(rank, run)
 
     def _assignment(self, job: str, stage: Stage, group: Group) -> wire.Assignment:
         kept = self._kept[job]
         fetch = stage is not Stage.ENCODE and kept.rank != group[0]
         if kept.rank is not None and kept.rank != group[0]:
-            self._send(kept.rank, wire.Forget(job=job, ended=False))
+            self._crew.send(kept.rank, wire.Forget(job=job, ended=False))
         kept.home = group
         task = kept.task if stage is Stage.ENCODE else None
         return wire.Assignment(job=job, begin=kept.begin(stage), task=task, fetch=fetch)
 
     def _load(self, load: Load, rank: Rank, part: PartId) -> None:
         if self.config.kind != "paced":
-            self._send(rank, wire.LoadPart(part=part))
+            self._crew.send(rank, wire.LoadPart(part=part))
             return
         seconds = self._pacing.load_s(load)
         message = wire.LoadPart(part=part, pace_s=seconds)
-        asyncio.get_running_loop().call_later(seconds, self._send, rank, message)
-
-    def _send(self, rank: Rank, message: wire.Message) -> None:
-        worker = self._workers.get(rank)
-        if worker is not None:  # else its WorkerLost is on the way to the core
-            worker.send(message)
+        asyncio.get_running_loop().call_later(seconds, self._crew.send, rank, message)
 
     # -- what workers say ---------------------------------------------------------------------------------------------
 
-    def _hear(self, worker: WorkerProcess, message: wire.FromWorker) -> None:
-        at, rank = self._clock(), worker.rank
+    def _heard(self, rank: Rank, message: wire.FromWorker) -> None:
+        at = self._clock()
         match message:
             case wire.Stepped(seq=seq, done=done):
                 launch = self._running.get(seq)
                 if launch is not None:
+                    self._heard_at[seq] = time.monotonic()
                     for job, units in zip(launch.chunk.jobs, done, strict=True):
                         self._progress(job, launch.chunk.stage, units)
             case wire.Done():
                 self._chunk_done(message, at)
             case wire.Failed(seq=seq, reason=reason):
-                launch = self._running.pop(seq, None)
+                launch = self._end(seq)
                 if launch is not None:
                     self._dissolve(launch.chunk.jobs)
                     self._stop_others(launch, rank)
@@ -263,7 +234,7 @@ class ProcessCluster:
                 self._post(Dropped(at=at, rank=rank, part=part))
 
     def _chunk_done(self, done: wire.Done, at: float) -> None:
-        launch = self._running.pop(done.seq, None)
+        launch = self._end(done.seq)
         if launch is None:
             return  # it ended when another rank of its group was lost
         self.gaps.append((done.idle_s, done.gap_s))
@@ -276,13 +247,12 @@ class ProcessCluster:
 
     # -- loss and return ----------------------------------------------------------------------------------------------
 
-    def _ended(self, worker: WorkerProcess) -> None:
-        """A worker's line has closed."""
-        rank = worker.rank
-        if self._closing or self._workers.get(rank) is not worker:
-            return  # it never came up: whoever waits for that knows
-        del self._workers[rank]
-        log.warning("worker %d is lost; it is started again", rank)
+    def _came(self, rank: Rank, up: wire.Up) -> None:
+        kind = self.config.device_kind or self.config.device
+        info = RankInfo(rank=rank, device=kind, node=self.config.node, memory_bytes=up.memory_bytes)
+        self._post(WorkerUp(at=self._clock(), info=info, parts=up.parts))
+
+    def _lost(self, rank: Rank) -> None:
         at = self._clock()
         running = [launch for launch in self._running.values() if rank in launch.chunk.group]
         for launch in running:
@@ -295,22 +265,19 @@ class ProcessCluster:
                 kept.lose(self._files.saved_units(job))
                 saved.append((job, kept.done))
         self._post(WorkerLost(at=at, rank=rank, saved=tuple(saved)))
-        restart = asyncio.get_running_loop().create_task(self._restart(rank))
-        self._restarts.add(restart)
-        restart.add_done_callback(self._restarts.discard)
 
     def _stop_others(self, launch: Launch, rank: Rank) -> None:
-        self._running.pop(launch.seq, None)
+        self._end(launch.seq)
         for other in launch.chunk.group:
             if other != rank:
-                self._send(other, wire.Stop(seq=launch.seq, discard=True))
+                self._crew.send(other, wire.Stop(seq=launch.seq, discard=True))
 
     def _dissolve(self, jobs: Iterable[str]) -> None:
         """Nobody holds these jobs' states from now on; their snapshots stay."""
         for job in jobs:
             kept = self._kept.get(job)
             if kept is not None and kept.rank is not None:
-                self._send(kept.rank, wire.Forget(job=job, ended=False))
+                self._crew.send(kept.rank, wire.Forget(job=job, ended=False))
                 kept.home = None
 
     def _blame(self, launch: Launch, at: float) -> None:
@@ -328,57 +295,17 @@ class ProcessCluster:
             )
             self._post(ChunkDone(at=at, seq=launch.seq, progress=progress, seconds=0.0))
 
-    async def _restart(self, rank: Rank) -> None:
-        """Bring a rank back, waiting longer after every start that fails."""
-        for failures in range(_MAX_RESTARTS):
-            await self._all[rank].end()
-            await asyncio.sleep(min(5.0, 0.1 * 3**failures))
-            try:
-                await self._bring_up(rank)
-            except (WorkerError, OSError) as error:
-                self.broken[rank] = str(error)
-                log.error("%s", error)
-            else:
-                self.broken.pop(rank, None)
-                return
-        log.critical("worker %d did not start %d times in a row and is given up", rank, _MAX_RESTARTS)
+    def _look(self) -> None:
+        """Kill the workers that are silent for too long; their loss takes the ordinary way."""
+        now, limit_s = time.monotonic(), self.config.hang_s
+        for seq, launch in self._running.items():
+            if now - self._heard_at[seq] > limit_s + 20 * (launch.start_s + launch.unit_s):
+                self._crew.kill(launch.chunk.group[0])
+        self._watch = asyncio.get_running_loop().call_later(limit_s / 8, self._look)
 
-    async def _bring_up(self, rank: Rank) -> None:
-        worker = self._all[rank] = WorkerProcess(rank, self._hear, self._ended)
-        await worker.start(self._setup(rank))
-        try:
-            async with asyncio.timeout(self.config.start_timeout_s):
-                up = await worker.up
-        except TimeoutError:
-            await worker.end()
-            raise WorkerError(f"worker {rank} was not ready within {self.config.start_timeout_s:g} s") from None
-        except WorkerError:
-            await worker.end()
-            raise
-        if worker.closed:
-            raise WorkerError(f"worker {rank} ended as soon as it was up")
-        config = self.config
-        self._workers[rank] = worker
-        kind = config.device_kind or config.device
-        info = RankInfo(rank=rank, device=kind, node=config.node, memory_bytes=up.memory_bytes)
-        self._post(WorkerUp(at=self._clock(), info=info, parts=up.parts))
-
-    def _setup(self, rank: Rank) -> wire.Setup:
-        config = self.config
-        return wire.Setup(
-            rank=rank,
-            ranks=self._count,
-            kind=config.kind,
-            device=f"{config.device}:{rank}" if config.device == "cuda" else config.device,
-            dtype=config.dtype,
-            threads=config.threads,
-            nice=config.nice,
-            memory_bytes=config.memory_bytes,
-            snapshots=str(self._files.folder),
-            snapshot_every_s=config.snapshot_every_s,
-            offers=tuple(self._offers.values()),
-            parts=config.parts,
-        )
+    def _end(self, seq: int) -> Launch | None:
+        self._heard_at.pop(seq, None)
+        return self._running.pop(seq, None)
 
     @property
     def _files(self) -> OwnSnapshots:

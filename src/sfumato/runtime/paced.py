@@ -26,16 +26,21 @@ _MAX_OUTPUT_BYTES = 1 << 23
 
 
 class Beat:
-    """The absolute times at which the units of a paced chunk end; lateness of one unit does not shift the next."""
+    """The times at which the units of a paced chunk end, counted from its start: no unit's lateness shifts the next.
+
+    A chunk that comes late starts late, as on a real device: the control gap is not hidden.
+    """
 
     def __init__(self, pace: Pace) -> None:
-        self._next = pace.sent_at + pace.start_s
+        sleep_until(pace.sent_at + pace.start_s)
+        self.began = time.monotonic()
         self._unit_s = pace.unit_s
+        self._units = 0
 
     def hold(self) -> None:
-        """Wait for the next of them: first the start, then the end of each unit."""
-        sleep_until(self._next)
-        self._next += self._unit_s
+        """Wait for the end of the next unit."""
+        self._units += 1
+        sleep_until(self.began + self._units * self._unit_s)
 
 
 def sleep_until(at: float) -> None:

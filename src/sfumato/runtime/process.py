@@ -58,7 +58,7 @@ class WorkerProcess(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
         while self.process is not None and self.process.poll() is None:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # a process that holds a GPU takes a while to go
 
     @property
     def closed(self) -> bool:

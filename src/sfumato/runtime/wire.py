@@ -61,7 +61,7 @@ class Assignment(Message, frozen=True, kw_only=True):
 
 
 class Pace(Message, frozen=True, kw_only=True):
-    """How long a paced chunk takes, counted from `sent_at`."""
+    """How long a paced chunk takes: its units begin `start_s` after `sent_at`, at the earliest."""
 
     sent_at: float
     start_s: float

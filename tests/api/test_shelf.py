@@ -30,9 +30,10 @@ def test_beyond_the_bytes_the_oldest_leave() -> None:
 
 def test_what_is_larger_than_the_shelf_is_not_kept_and_takes_no_room() -> None:
     items, _ = shelf(total_bytes=100)
-    items.put("a", "a", 101)
-    items.put("b", "b", 100)
-    assert kept(items, "ab") == "b"
+    items.put("a", "a", 60)
+    items.put("b", "b", 101)
+    items.put("c", "c", 40)
+    assert kept(items, "abc") == "ac"
 
 
 def test_an_item_that_is_put_again_counts_once_and_lives_anew() -> None:

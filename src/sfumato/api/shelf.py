@@ -18,8 +18,10 @@ class Shelf(Generic[Item]):
         self._held = 0
 
     def put(self, key: str, item: Item, size: int = 0) -> None:
-        """Keep `item` until its time; older ones leave if it needs their room."""
+        """Keep `item` until its time; older ones leave if it needs their room, unless it would not fit even then."""
         self.drop(key)
+        if size > self._bytes:
+            return
         self._items[key] = (self._clock() + self._ttl_s, size, item)
         self._held += size
         while self._items and (len(self._items) > self._count or self._held > self._bytes):

@@ -29,8 +29,9 @@ def chrome_trace(story: Story) -> dict[str, Any]:
     for span in story.spans:
         events.extend(_chunk(span, story))
     events.extend(_load(load, story) for load in story.loads)
+    tracks = _Tracks(story)
     for life in story.lives.values():
-        events.extend(_request(life, story))
+        events.extend(tracks.request(life))
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
@@ -80,34 +81,39 @@ def _complete(name: str, category: str, pid: int, tid: int, start: float, end: f
     return {"ph": "X", "name": name, "cat": category, "pid": pid, "tid": tid, "ts": at, "dur": _us(end, story) - at}
 
 
-def _request(life: Life, story: Story) -> Iterator[dict[str, Any]]:
-    request = life.request
-    end = life.outcome.at if life.outcome else story.end
-    title = f"{request.id} {request.model} {request.shape}"
-    args = {"slo": request.slo, "steps": request.steps, "state": life.state.value if life.state else "unfinished"}
-    yield _async("b", title, life, request.arrived_at, story) | {"args": args}
-    at, idle = request.arrived_at, "queued"
-    for span in life.spans:
-        if span.start > at:
-            yield from _phase(idle, life, at, span.start, story)
-        yield from _phase(f"{span.stage.value} x{span.gained.get(life.id, 0)}", life, span.start, span.end, story)
-        at, idle = span.end, "paused"
-    if end > at:
-        yield from _phase(idle, life, at, end, story)
-    if request.deadline is not None:
-        yield _async("n", "deadline", life, request.deadline, story)
-    yield _async("e", title, life, max(at, end), story)
+class _Tracks:
+    """The async tracks of requests, in a process row behind all ranks."""
 
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._pid = _requests_pid(story)
 
-def _phase(name: str, life: Life, start: float, end: float, story: Story) -> Iterator[dict[str, Any]]:
-    yield _async("b", name, life, start, story)
-    yield _async("e", name, life, end, story)
+    def request(self, life: Life) -> Iterator[dict[str, Any]]:
+        request = life.request
+        end = life.outcome.at if life.outcome else self._story.end
+        title = f"{request.id} {request.model} {request.shape}"
+        args = {"slo": request.slo, "steps": request.steps, "state": life.state.value if life.state else "unfinished"}
+        yield self._event("b", title, life, request.arrived_at) | {"args": args}
+        at, idle = request.arrived_at, "queued"
+        for span in life.spans:
+            if span.start > at:
+                yield from self._phase(idle, life, at, span.start)
+            name = f"{span.stage.value} x{span.gained.get(life.id, 0)}"
+            yield from self._phase(name, life, span.start, span.end)
+            at, idle = span.end, "paused"
+        if end > at:
+            yield from self._phase(idle, life, at, end)
+        if request.deadline is not None:
+            yield self._event("n", "deadline", life, request.deadline)
+        yield self._event("e", title, life, max(at, end))
 
+    def _phase(self, name: str, life: Life, start: float, end: float) -> Iterator[dict[str, Any]]:
+        yield self._event("b", name, life, start)
+        yield self._event("e", name, life, end)
 
-def _async(phase: str, name: str, life: Life, at: float, story: Story) -> dict[str, Any]:
-    pid = _requests_pid(story)
-    common = {"cat": "request", "id": life.id, "pid": pid, "tid": 0, "ts": _us(at, story)}
-    return {"ph": phase, "name": name} | common
+    def _event(self, phase: str, name: str, life: Life, at: float) -> dict[str, Any]:
+        common = {"cat": "request", "id": life.id, "pid": self._pid, "tid": 0, "ts": _us(at, self._story)}
+        return {"ph": phase, "name": name} | common
 
 
 def _requests_pid(story: Story) -> int:

@@ -42,6 +42,14 @@ def test_pauses_are_lines_from_one_group_to_the_next(tmp_path):
     assert ((2.0, 5.0), (0.0, 1.0)) in drawn
 
 
+def test_a_long_story_is_drawn_in_part_and_says_so(monkeypatch):
+    monkeypatch.setattr("sfumato.report.gantt._MOST", 3)
+    spans = tuple(span(seq, (0,), f"r{seq}", seq, seq + 1) for seq in range(6))
+    axes = plot_gantt(story([life(f"r{n}", n, n + 1, spans=spans) for n in range(6)], spans, end=6)).axes[0]
+    assert axes.get_xlim() == (0.0, 3.0)
+    assert axes.get_title(loc="left").endswith("(part shown)")
+
+
 def test_charts_of_an_empty_story_are_empty_not_errors(tmp_path):
     empty = tell([])
     for figure in (plot_gantt(empty), plot_queue(empty), plot_latency({}), plot_attainment({})):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HEIGHT = 0.84
 _LOW = 0.5  # of encode and decode
+_MOST = 2000  # chunks drawn without being asked for: more take minutes and are too thin to see
 _NAMED = 0.045  # a bar this share of the width has room for its request's name
 
 
@@ -41,7 +42,7 @@ class _Frame(Value, frozen=True, kw_only=True):
 
 
 def plot_gantt(story: Story, *, since: float = 0.0, until: float | None = None, title: str = "") -> Figure:
-    """Ranks over time, from `since` to `until` seconds after the story's start (default: to the last end)."""
+    """Ranks over time, from `since` to `until` seconds after the story's start (default: to the last end, of a long story its beginning)."""
     frame = _frame(story, since, until)
     figure, axes = new_figure(12.0, 1.7 + 0.46 * max(1, len(frame.rows)))
     lives = [life for life in story.lives.values() if _shown(life, frame)]
@@ -54,7 +55,7 @@ def plot_gantt(story: Story, *, since: float = 0.0, until: float | None = None, 
     axes.set_yticks([-0.75, *frame.rows.values()], ["deadlines", *(f"rank {rank}" for rank in frame.rows)])
     axes.grid(False, axis="y")
     axes.set_xlabel("time, s", color=INK, fontsize=9)
-    axes.set_title(title or _headline(story), loc="left", color=INK, fontsize=11, fontweight="bold")
+    axes.set_title(title or _headline(story, frame), loc="left", color=INK, fontsize=11, fontweight="bold")
     _legend(axes)
     return figure
 
@@ -63,6 +64,9 @@ def _frame(story: Story, since: float, until: float | None) -> _Frame:
     low = story.start + since
     ends = [span.end for span in story.spans] + [life.outcome.at for life in story.lives.values() if life.outcome]
     high = max(ends, default=story.end) if until is None else story.start + until
+    starts = sorted(span.start for span in story.spans if span.end > low)
+    if until is None and len(starts) > _MOST:
+        high = min(high, starts[_MOST])
     return _Frame(
         rows={rank: place for place, rank in enumerate(story.rank_numbers)},
         places={name: place for place, name in enumerate(story.lives)},
@@ -182,9 +186,12 @@ def _legend(axes: Axes) -> None:
     )
 
 
-def _headline(story: Story) -> str:
+def _headline(story: Story, frame: _Frame) -> str:
     verdicts = [verdict for life in story.lives.values() if (verdict := life.met(story.end)) is not None]
-    return f"{len(story.lives)} requests, {sum(verdicts)} of {len(verdicts)} deadlines met"
+    part = (
+        "" if frame.low <= story.start and not any(span.end > frame.high for span in story.spans) else " (part shown)"
+    )
+    return f"{len(story.lives)} requests, {sum(verdicts)} of {len(verdicts)} deadlines met{part}"
 
 
 def _shown(life: Life, frame: _Frame) -> bool:

@@ -62,7 +62,7 @@ def run(name: str, script: list[AnyEvent], sigma: float = 0.1) -> tuple[Simulati
 @laws
 def test_every_request_ends_exactly_once_and_the_backlog_empties(name: str, script: list[AnyEvent]) -> None:
     """L1, L2, L12."""
-    simulation, entries = run(name, script)
+    simulation, _ = run(name, script)
     arrived = {event.request.id for event in script if isinstance(event, Arrived)}
     ended = Counter(outcome.request for outcome in simulation.outcomes)
     assert ended == Counter(arrived)

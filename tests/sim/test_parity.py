@@ -34,7 +34,7 @@ def live(name: str, script: list[AnyEvent]) -> tuple[list[Outcome], list[Entry]]
     async def main() -> None:
         loop = asyncio.get_running_loop()
         backend = serving(name, entries)
-        cluster = FakeCluster(backend, PlainCosts(), lambda event: driver.post(event))
+        cluster = FakeCluster(backend, PlainCosts(), lambda event: driver.post(event))  # noqa: PLW0108 - made below
         driver = Driver(backend, cluster, on_reply=outcomes.append)
         for event in script:
             loop.call_at(event.at, driver.post, event)

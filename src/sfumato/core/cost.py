@@ -20,7 +20,7 @@ class Work(Value, frozen=True, kw_only=True):
 
 
 class Costs(Protocol):
-    """Seconds and bytes. Pure apart from `observe`, which folds measured times in; equal histories give equal answers."""
+    """Seconds and bytes. Pure apart from `observe`: equal histories of it give equal answers."""
 
     def unit_s(self, work: Work) -> float:
         """Seconds of one unit. Raises ProfileError if the model is unknown."""

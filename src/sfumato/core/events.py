@@ -17,7 +17,7 @@ class Event(Value, frozen=True, kw_only=True, tag=True):
 
 
 class Progress(Value, frozen=True, kw_only=True):
-    """What one job gained in a chunk. `saved` counts how many of `units` a snapshot holds; `error` ends the job as failed."""
+    """What one job gained in a chunk. A snapshot holds `saved` of the `units`; `error` ends the job as failed."""
 
     job: str
     units: int

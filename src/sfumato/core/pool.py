@@ -24,12 +24,14 @@ class Pool:
         self.loading: dict[Rank, dict[PartId, int]] = {}
         self.held: dict[str, tuple[Group, int]] = {}  # job -> (home, bytes on each of its ranks)
         self.held_bytes: dict[Rank, int] = {}
+        self.weight_bytes: dict[Rank, int] = {}  # of the parts that are resident or on their way
 
     def join(self, info: RankInfo, parts: dict[PartId, int]) -> None:
         self.ranks[info.rank] = info
         self.resident[info.rank] = dict(parts)
         self.loading[info.rank] = {}
         self.held_bytes[info.rank] = 0
+        self.weight_bytes[info.rank] = sum(parts.values())
         self.draining.discard(info.rank)
         self._release(info.rank)
 
@@ -39,7 +41,7 @@ class Pool:
         for job in [job for job, (home, _) in self.held.items() if rank in home]:
             self.forget(job)
         self._occupy(rank)
-        for table in (self.ranks, self.resident, self.loading, self.held_bytes):
+        for table in (self.ranks, self.resident, self.loading, self.held_bytes, self.weight_bytes):
             table.pop(rank, None)
         self.draining.discard(rank)
         return ended
@@ -80,9 +82,24 @@ class Pool:
         for rank in home:
             self.held_bytes[rank] -= size
 
+    def load(self, rank: Rank, part: PartId, size: int) -> None:
+        """A part is on its way; its bytes count from now on."""
+        self.loading[rank][part] = size
+        self.weight_bytes[rank] += size
+
+    def loaded(self, rank: Rank, part: PartId) -> None:
+        """A part has arrived; one that nobody was waiting for counts for nothing."""
+        self.resident[rank][part] = self.loading[rank].pop(part, 0)
+
+    def load_failed(self, rank: Rank, part: PartId) -> None:
+        self.weight_bytes[rank] -= self.loading[rank].pop(part, 0)
+
+    def drop(self, rank: Rank, part: PartId) -> None:
+        self.weight_bytes[rank] -= self.resident[rank].pop(part)
+
     def used_bytes(self, rank: Rank) -> int:
         """Bytes of weights (also those on their way) and held jobs on a rank."""
-        return sum(self.resident[rank].values()) + sum(self.loading[rank].values()) + self.held_bytes[rank]
+        return self.weight_bytes[rank] + self.held_bytes[rank]
 
     def _release(self, rank: Rank) -> None:
         if rank in self.ranks and rank not in self.draining and rank not in self.on:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from sfumato.core.backlog import Backlog
 from sfumato.core.commands import AnyCommand, Halt, Launch, Reply, WakeAt
-from sfumato.core.cost import Costs, Work
+from sfumato.core.cost import Costs
 from sfumato.core.events import (
     AnyEvent,
     Arrived,
@@ -106,10 +106,10 @@ class Serving:
                 self._cancel(request_id, commands)
             case Loaded(rank=rank, part=part):
                 if rank in pool.ranks:
-                    pool.resident[rank][part] = pool.loading[rank].pop(part, self._part_bytes(part))
+                    pool.loaded(rank, part)
             case LoadFailed(rank=rank, part=part):
                 if rank in pool.ranks:
-                    pool.loading[rank].pop(part, None)
+                    pool.load_failed(rank, part)
             case Dropped():
                 pass  # the plan that dropped it has already taken it off the books
             case WorkerUp(info=info, parts=parts):
@@ -199,10 +199,10 @@ class Serving:
             check(plan, view)
         else:
             self._memo = plan.memo
-        self._apply(plan, commands)
+        self._apply(plan, view, commands)
         return broken
 
-    def _apply(self, plan: Plan, commands: list[AnyCommand]) -> None:
+    def _apply(self, plan: Plan, view: View, commands: list[AnyCommand]) -> None:
         for admission in plan.admissions:
             self.backlog.admit(admission.job, admission.shape, admission.steps)
         for refusal in plan.refusals:
@@ -214,20 +214,19 @@ class Serving:
                 self.pool.running[halt.seq] = replace(running, halted=True)
             commands.append(halt)
         for drop in plan.drops:
-            del self.pool.resident[drop.rank][drop.part]
+            self.pool.drop(drop.rank, drop.part)
             commands.append(drop)
         for load in plan.loads:
-            self.pool.loading[load.rank][load.part] = self._part_bytes(load.part)
+            self.pool.load(load.rank, load.part, self._part_bytes(load.part))
             commands.append(load)
         for chunk in plan.launches:
-            commands.append(self._launch(chunk))
+            commands.append(self._launch(chunk, view))
         if plan.wake_at is not None:
             commands.append(WakeAt(at=max(plan.wake_at, self.now)))
 
-    def _launch(self, chunk: Chunk) -> Launch:
+    def _launch(self, chunk: Chunk, view: View) -> Launch:
         self._seq += 1
-        view = self.view()
-        work: Work = view.work(chunk)
+        work = view.work(chunk)
         jobs = [self.backlog.live[job] for job in chunk.jobs]
         sources = tuple(job.home for job in jobs)
         start_s = self.costs.start_s(work, chunk.group, sources)
@@ -281,7 +280,8 @@ class Serving:
         self.pool = pool = Pool()
         for info in checkpoint.ranks:
             pool.join(info, checkpoint.resident[info.rank])
-            pool.loading[info.rank] = dict(checkpoint.loading[info.rank])
+            for part, size in checkpoint.loading[info.rank].items():
+                pool.load(info.rank, part, size)
         for running in checkpoint.running:
             pool.start(running)
         for job, (group, size) in checkpoint.held.items():

@@ -8,7 +8,7 @@ from typing import Any
 from sfumato.core.backlog import Backlog
 from sfumato.core.cost import Costs, Work
 from sfumato.core.pool import Pool
-from sfumato.core.values import STAGES, Chunk, Group, Job, ModelSpec, PartId, Rank, RankInfo, Running, Stage
+from sfumato.core.values import STAGES, Chunk, Job, ModelSpec, PartId, Rank, RankInfo, Running, Stage
 
 
 class View:
@@ -75,21 +75,23 @@ class View:
 
         Progress that no snapshot holds (a decode under way) cannot leave its home.
         """
-        parts = self.models[job.request.model].stage(job.stage).parts
         resident = self._pool.resident[rank]
-        return all(part in resident for part in parts) and (job.done <= job.saved or rank in (job.home or ()))
+        for part in self.models[job.request.model].stage(job.stage).parts:
+            if part not in resident:
+                return False
+        return job.done <= job.saved or rank in (job.home or ())
 
     def fits(self, chunk: Chunk) -> bool:
         """Whether the memory of every rank of the chunk's group holds it beside what is there."""
         lead = self._backlog.live[chunk.jobs[0]]
         model = self.models[lead.request.model]
+        peak = self.costs.peak_bytes(self.work(chunk))
         for rank in chunk.group:
-            arriving = sum(
-                self.costs.held_bytes(self._backlog.live[job], model)
-                for job in chunk.jobs
-                if rank not in self._pool.held.get(job, ((), 0))[0]
-            )
-            if arriving + self.costs.peak_bytes(self.work(chunk)) > self.spare_bytes(rank):
+            need = peak
+            for job in chunk.jobs:
+                if rank not in self._pool.held.get(job, ((), 0))[0]:
+                    need += self.costs.held_bytes(self._backlog.live[job], model)
+            if need > self.spare_bytes(rank):
                 return False
         return True
 
@@ -135,7 +137,3 @@ class View:
         for stage in STAGES[STAGES.index(job.stage) :]:
             done = job.done if stage is job.stage else 0
             yield stage, model.units(stage, job.shape, job.steps) - done
-
-    def home_group(self, job: Job) -> Group | None:
-        """Where the job's latent lives, if all of those ranks are up."""
-        return job.home

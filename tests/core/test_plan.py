@@ -1,0 +1,110 @@
+"""An illegal plan is refused whole, named by its law, and the fallback plans that instant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sfumato.assemble import policy_named
+from sfumato.core.commands import Drop, Halt, Launch, Load
+from sfumato.core.events import Arrived, WorkerUp
+from sfumato.core.journal import Entry, Journal, Record
+from sfumato.core.policy import Admission, Plan, Refusal
+from sfumato.core.serving import Serving
+from sfumato.core.values import Chunk, RankInfo, Request, Stage
+from sfumato.core.view import View
+from sfumato.errors import LawError
+from tests.costs import LARGE, MODELS, PARTS, SMALL, PlainCosts
+
+Planner = Callable[[View], Plan]
+
+
+class Scripted:
+    """Plans what it is told to once two requests are there."""
+
+    name = "scripted"
+    work_conserving = False
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def plan(self, view: View) -> Plan:
+        return self._plan if len(view.jobs) else Plan()
+
+
+def world(plan: Plan, *, strict: bool, memory: int = 20_000) -> tuple[Serving, list[Entry]]:
+    entries: list[Entry] = []
+    serving = Serving(
+        models=MODELS,
+        costs=PlainCosts(),
+        policy=Scripted(plan),
+        fallback=policy_named("fixed"),
+        journal=Journal(entries.append),
+        strict=strict,
+    )
+    serving.handle(
+        [WorkerUp(at=0.0, info=RankInfo(rank=rank, memory_bytes=memory), parts=PARTS[:3]) for rank in (0, 1)]
+    )
+    return serving, entries
+
+
+def arrivals() -> list[Arrived]:
+    small = Request(id="a", model="image", shape=SMALL, steps=4, arrived_at=1.0)
+    large = Request(id="b", model="image", shape=LARGE, steps=4, arrived_at=1.0)
+    clip = Request(id="v", model="video", shape=SMALL, steps=4, arrived_at=1.0)
+    return [Arrived(at=1.0, request=request) for request in (small, large, clip)]
+
+
+def encode(*jobs: str, group: tuple[int, ...] = (0,), units: int = 1, stage: Stage = Stage.ENCODE) -> Chunk:
+    return Chunk(jobs=jobs, stage=stage, units=units, group=group)
+
+
+ILLEGAL = {
+    "an unknown job": Plan(launches=(encode("zzz"),)),
+    "nobody": Plan(launches=(encode(),)),
+    "the wrong stage": Plan(launches=(encode("a", stage=Stage.DIFFUSE),)),
+    "more units than left": Plan(launches=(encode("a", units=2),)),
+    "no units": Plan(launches=(encode("a", units=0),)),
+    "a job twice": Plan(launches=(encode("a"), encode("a", group=(1,)))),
+    "a rank that is not up": Plan(launches=(encode("a", group=(7,)),)),
+    "a degree that the stage does not have": Plan(launches=(encode("a", group=(0, 1)),)),
+    "a batch above the stage's": Plan(launches=(encode("a", "b"),)),
+    "weights that are not resident": Plan(launches=(encode("v"), encode("a", group=(1,), stage=Stage.DECODE))),
+    "a halt of nothing": Plan(halts=(Halt(seq=9),)),
+    "a refusal of nobody": Plan(refusals=(Refusal(job="zzz", reason="no"),)),
+    "a lowering that was not allowed": Plan(admissions=(Admission(job="a", shape=SMALL, steps=1),)),
+    "a load of what is there": Plan(loads=(Load(rank=0, part="text"),)),
+    "a drop of what is not there": Plan(drops=(Drop(rank=0, part="vae-v"),)),
+    "a drop of what it launches": Plan(drops=(Drop(rank=0, part="text"),), launches=(encode("a"),)),
+}
+
+
+@pytest.mark.parametrize("what", sorted(ILLEGAL))
+def test_a_plan_is_refused_for(what: str) -> None:
+    serving, _ = world(ILLEGAL[what], strict=True)
+    with pytest.raises(LawError) as raised:
+        serving.handle(arrivals())
+    assert raised.value.law == "L5"
+
+
+def test_a_rank_used_twice_breaks_the_fourth_law() -> None:
+    serving, _ = world(Plan(launches=(encode("a"), encode("b"))), strict=True)
+    with pytest.raises(LawError, match="L4"):
+        serving.handle(arrivals())
+
+
+def test_a_chunk_that_memory_does_not_hold_is_refused() -> None:
+    serving, _ = world(Plan(launches=(encode("a"),)), strict=True, memory=1_200)  # weights 1150, chunk 110
+    with pytest.raises(LawError, match="memory"):
+        serving.handle(arrivals())
+
+
+@pytest.mark.parametrize("what", sorted(ILLEGAL))
+def test_outside_tests_the_fallback_plans_that_instant_and_the_journal_says_why(what: str) -> None:
+    serving, entries = world(ILLEGAL[what], strict=False)
+    commands = serving.handle(arrivals())
+    assert [command.chunk.jobs for command in commands if isinstance(command, Launch)] == [("a",), ("b",)]
+    last = entries[-1]
+    assert isinstance(last, Record)
+    assert last.broken.startswith("L5")

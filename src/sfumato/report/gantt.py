@@ -42,7 +42,10 @@ class _Frame(Value, frozen=True, kw_only=True):
 
 
 def plot_gantt(story: Story, *, since: float = 0.0, until: float | None = None, title: str = "") -> Figure:
-    """Ranks over time, from `since` to `until` seconds after the story's start (default: to the last end, of a long story its beginning)."""
+    """Ranks over time, from `since` to `until` seconds after the story's start.
+
+    By default it goes to the last end; of a long story its beginning is drawn.
+    """
     frame = _frame(story, since, until)
     figure, axes = new_figure(12.0, 1.7 + 0.46 * max(1, len(frame.rows)))
     lives = [life for life in story.lives.values() if _shown(life, frame)]

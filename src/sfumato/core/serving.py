@@ -174,9 +174,8 @@ class Serving:
                 self.backlog.lose(job, saved.get(job_id, 0))
 
     def _observe(self, chunk: Chunk, units: int, seconds: float) -> None:
-        lead = self.backlog.get(chunk.jobs[0])
-        info = self.pool.ranks.get(chunk.group[0])
-        if lead is not None and info is not None and len(chunk.jobs) == 1:
+        """Tell the cost model, unless a member was cancelled: the batch is then not what was priced."""
+        if all(job in self.backlog.live for job in chunk.jobs):
             self.costs.observe(self.view().work(chunk), chunk.group[0], units, seconds)
 
     def _reply(self, outcome: Outcome, commands: list[AnyCommand]) -> None:

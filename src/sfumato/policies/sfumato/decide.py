@@ -7,10 +7,11 @@ On each batch of events:
 4. Then given-up work (least first), late work and best effort (least left first), only where a step is short, so that
    work that cannot be saved never blocks work that can.
 5. Double degrees while ranks are free and efficiency stays above one half, best saving first.
-6. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit.
+6. Whoever is left over and of the same kind joins a chunk (`batch`), if all of its members still make their deadlines.
+7. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit.
 
-The choice and its constants are a prototype's (docs/decisions/0005); none is tuned to a workload. It does not batch,
-load weights or look ahead yet.
+The choice and its constants are a prototype's (docs/decisions/0005); none is tuned to a workload. It does not load
+weights or look ahead yet.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 from sfumato.core.policy import Plan
 from sfumato.core.values import Chunk, Group, Job, Rank, Stage
 from sfumato.core.view import View
+from sfumato.policies.sfumato.batch import batch_of
 from sfumato.policies.sfumato.keep import Memo, kept, remembered
 from sfumato.policies.sfumato.outlook import Outlook, Speeds, outlook_of, speeds_of
 
@@ -58,7 +60,7 @@ class Sfumato:
         board.launch_kept([o for o in ready if o.job.id in keep])
         board.launch_rest([o for o in ready if o.job.id not in keep])
         board.widen()
-        return Plan(launches=tuple(board.chunks()), memo=memo)
+        return Plan(launches=tuple(board.chunks(ready)), memo=memo)
 
 
 def weigh(view: View) -> list[Outlook]:
@@ -91,7 +93,7 @@ class Board:
 
     def launch_kept(self, ready: Sequence[Outlook]) -> None:
         """By laxity, at the degree of the least work; narrower where that still makes the deadline."""
-        for o in sorted(ready, key=lambda o: (o.laxity, -o.job.request.priority, o.job.request.arrived_at, o.job.id)):
+        for o in sorted(ready, key=_urgency):
             able = self._able(o.job)
             if len(able) >= o.degree:
                 self._give(o, o.degree, able)
@@ -122,12 +124,20 @@ class Board:
             self._given[place] = self._given[place][0], group
             self._free = [rank for rank in self._free if rank not in group]
 
-    def chunks(self) -> Iterable[Chunk]:
-        for o, group in self._given:
-            step_s = o.step_s(len(group))
+    def chunks(self, ready: Sequence[Outlook]) -> Iterable[Chunk]:
+        """A chunk a group: a quantum long, with those aboard who were left over."""
+        given = {o.job.id for o, _ in self._given}
+        left = sorted((o for o in ready if o.job.id not in given), key=_urgency)
+        for lead, group in self._given:
+            members, step_s = batch_of(self._view, lead, len(group), self._at_home(left, group))
+            left = [o for o in left if o not in members]
             units = max(1, int(self._quantum_s / step_s)) if step_s > 0 else 1
-            left = self._view.units_left(o.job)
-            yield Chunk(jobs=(o.job.id,), stage=o.job.stage, units=min(units, left), group=group)
+            most = min(self._view.units_left(o.job) for o in members)
+            jobs = tuple(o.job.id for o in members)
+            yield Chunk(jobs=jobs, stage=lead.job.stage, units=min(units, most), group=group)
+
+    def _at_home(self, left: Sequence[Outlook], group: Group) -> list[Outlook]:
+        return [o for o in left if all(self._view.can_run(o.job, rank) for rank in group)]
 
     def _bearable(self, o: Outlook, degree: int) -> bool:
         step_s = o.step_s(degree)
@@ -159,6 +169,11 @@ class Board:
         group = tuple(sorted(sorted(able, key=lambda rank: (rank not in home, rank))[:degree]))
         self._given.append((o, group))
         self._free = [rank for rank in self._free if rank not in group]
+
+
+def _urgency(o: Outlook) -> tuple[float, int, float, str]:
+    """The least laxity first."""
+    return o.laxity, -o.job.request.priority, o.job.request.arrived_at, o.job.id
 
 
 def _leftover_order(o: Outlook) -> tuple[int, float, float, str]:

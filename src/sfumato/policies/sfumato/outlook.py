@@ -31,7 +31,7 @@ class Outlook(Value, frozen=True, kw_only=True):
 
     `work` is the least GPU-seconds that meet the deadline and `degree` the first degree of that; a job that cannot
     meet it any more (or has none) is `hopeless`, with its least work at degree 1. `fastest_s` is the time to its end
-    with nothing in its way.
+    with nothing in its way: `steps` left at the fastest degree, and `ends_s` of encode and decode.
     """
 
     job: Job
@@ -40,6 +40,8 @@ class Outlook(Value, frozen=True, kw_only=True):
     work: float
     degree: int
     fastest_s: float
+    steps: int
+    ends_s: float
     hopeless: bool
     speeds: Speeds
 
@@ -82,6 +84,8 @@ def outlook_of(job: Job, speeds: Speeds, ready_at: float, units_ahead: int) -> O
         work=work + ends_s,
         degree=degree if job.stage is Stage.DIFFUSE else 1,
         fastest_s=fastest_s,
+        steps=steps,
+        ends_s=ends_s,
         hopeless=found is None,
         speeds=speeds,
     )

@@ -6,7 +6,8 @@ import pytest
 from sfumato.core.commands import Launch, Load
 from sfumato.core.values import Stage
 from sfumato.profiling import GRIDS, Bench, Campaign, Grid, measure
-from sfumato.runtime.cluster import ClusterConfig, ProcessCluster
+from sfumato.runtime.cluster import ProcessCluster
+from sfumato.runtime.crew import ClusterConfig
 from tests.profiling.world import IMAGE
 
 UNIT_S = 0.01

@@ -37,6 +37,14 @@ IMAGE = offer("image", Range(min=1, max=1), Shape(height=128, width=128), 0)
 VIDEO = offer("video", Range(min=9, max=33, step=4), Shape(height=96, width=96, frames=17), 4)
 
 
+def weight(launch: Launch, task: Task) -> tuple[int, int]:
+    """Peak bytes of a chunk, and the bytes that one of its jobs holds: guided ones twice as many."""
+    size = task.shape.height * task.shape.width * task.shape.frames
+    passes = 2 if task.payload.guidance > 1.0 else 1
+    many = size * len(launch.chunk.jobs) * passes * (1 + launch.chunk.group[0])
+    return 100 * many, passes * size + (1000 if launch.chunk.stage is Stage.DECODE else 0)
+
+
 def unit_s(launch: Launch, task: Task) -> float:
     shape = task.shape
     size = shape.height * shape.width * (1 if launch.chunk.stage is Stage.DECODE else shape.frames)
@@ -51,6 +59,8 @@ class FormulaCluster:
         self.launches: list[tuple[float, Launch]] = []
         self.fails: Callable[[Launch], bool] = lambda _: False
         self.loses = False
+        self.weighs = True
+        self.weighed: list[Launch] = []
         self._ranks = ranks
         self._device = device
         self._left: dict[str, int] = {}
@@ -58,6 +68,9 @@ class FormulaCluster:
 
     def on_event(self, callback: Callable[[AnyEvent], None]) -> None:
         self._post = callback
+
+    def on_weight(self, callback: Callable[[int, int, int], None]) -> None:
+        self._weight = callback
 
     def start(self) -> None:
         for rank in range(self._ranks):
@@ -70,13 +83,17 @@ class FormulaCluster:
     def forget(self, job: str) -> None:
         del self.tasks[job]
 
-    def execute(self, command: Launch | Halt | Load | Drop) -> None:
+    def execute(self, command: Launch | Halt | Load | Drop, *, weigh: bool = False) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         match command:
             case Launch():
                 self.launches.append((now, command))
+                if weigh:
+                    self.weighed.append(command)
                 self._run(command, loop)
+                if weigh and self.weighs:
+                    self._weight(command.seq, *weight(command, self.tasks[command.chunk.jobs[0]]))
             case Drop(rank=rank, part=part):
                 loop.call_later(0.1, self._post, Dropped(at=now + 0.1, rank=rank, part=part))
             case Load(rank=rank, part=part):

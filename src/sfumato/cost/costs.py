@@ -13,7 +13,7 @@ from sfumato.core.cost import Work
 from sfumato.core.values import Group, Job, ModelSpec, PartId, Rank, Shape, Stage
 from sfumato.cost import estimates
 from sfumato.cost.correction import BOUND, SPREAD, Correction
-from sfumato.cost.profile import Profile
+from sfumato.cost.profile import Peak, Profile
 from sfumato.cost.table import Price, Table
 from sfumato.errors import ProfileError
 
@@ -42,7 +42,7 @@ class ProfileCosts:
         self._correct = correct
         self._correction = Correction()
         self._entries: dict[Work, Entry] = {}
-        self._held: dict[Shape, int] = {}
+        self._held: dict[tuple[str, Stage, Shape], int] = {}
         self._peaks: dict[Work, int] = {}
         self._gaps = {key: profile.launch_gap_s for key, profile in self._profiles.items()}
         self._load_s = {
@@ -65,7 +65,7 @@ class ProfileCosts:
         seconds = self._gaps.get((work.model, work.device), CONTROL_GAP_S)
         for shape, source in zip(work.shapes, sources, strict=True):
             if source is not None and source != group and not set(group) <= set(source):
-                seconds += MOVE_S + self._shape_bytes(shape) / MOVE_BYTES_S
+                seconds += MOVE_S + self._state_bytes(work.model, Stage.DIFFUSE, shape) / MOVE_BYTES_S
         return seconds
 
     def load_s(self, part: PartId, part_bytes: int, device: str) -> float:
@@ -75,9 +75,9 @@ class ProfileCosts:
             return measured
         return LOAD_S + part_bytes / LOAD_BYTES_S
 
-    def held_bytes(self, job: Job, model: ModelSpec) -> int:  # noqa: ARG002 (the protocol's)
-        """The same for every model: latents of the served families have 16 channels or fewer."""
-        return self._shape_bytes(job.shape)
+    def held_bytes(self, job: Job, model: ModelSpec) -> int:
+        """As measured for the nearest larger shape, on whatever device, else by the rule."""
+        return self._state_bytes(model.name, job.stage, job.shape)
 
     def peak_bytes(self, work: Work) -> int:
         """As measured for the nearest larger setting, else by the rule."""
@@ -143,22 +143,39 @@ class ProfileCosts:
 
     # -- bytes ----------------------------------------------------------------------------------------------------
 
-    def _shape_bytes(self, shape: Shape) -> int:
-        known = self._held.get(shape)
+    def _state_bytes(self, model: str, stage: Stage, shape: Shape) -> int:
+        known = self._held.get((model, stage, shape))
         if known is None:
-            known = self._held[shape] = estimates.held_bytes(shape)
+            known = self._held[model, stage, shape] = self._measured_state(model, stage, shape)
         return known
+
+    def _measured_state(self, model: str, stage: Stage, shape: Shape) -> int:
+        stage = Stage.DECODE if stage is Stage.DECODE else Stage.DIFFUSE  # encode makes what the steps keep
+        covering = [
+            held.bytes
+            for (name, _), profile in self._profiles.items()
+            if name == model
+            for held in profile.held
+            if held.stage is stage and _pixels(held.shape) >= _pixels(shape)
+        ]
+        return min(covering, default=estimates.held_bytes(shape))
 
     def _peak(self, work: Work) -> int:
         profile = self._profiles.get((work.model, work.device))
-        batch, largest = len(work.shapes), max(work.shapes, key=_pixels)
-        covering = [
-            peak
-            for peak in (profile.peaks if profile else ())
-            if peak.stage is work.stage and peak.degree <= work.degree and peak.batch >= batch
-            if _pixels(peak.shape) >= _pixels(largest)
-        ]
-        return min((peak.bytes for peak in covering), default=estimates.peak_bytes(work))
+        covering = [peak.bytes for peak in (profile.peaks if profile else ()) if _covers(peak, work)]
+        return min(covering, default=estimates.peak_bytes(work))
+
+
+def _covers(peak: Peak, work: Work) -> bool:
+    """Whether a chunk takes no more than what was measured.
+
+    Text is the same at any size, and guidance ends with the steps.
+    """
+    if peak.stage is not work.stage or peak.degree > work.degree or peak.batch < len(work.shapes):
+        return False
+    if work.guided and not peak.guided and work.stage is not Stage.DECODE:
+        return False
+    return work.stage is Stage.ENCODE or _pixels(peak.shape) >= max(map(_pixels, work.shapes))
 
 
 def _pixels(shape: Shape) -> int:

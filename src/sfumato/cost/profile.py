@@ -31,39 +31,50 @@ FIXES = {
 }
 
 
-class Measured(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a number was measured for: a stage, a shape in pixels and frames, ranks, batch, one or two passes a step."""
+class Sized(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A stage and a shape in pixels and frames."""
 
     stage: Stage
     height: Count
     width: Count
     frames: Count = 1
-    degree: Count = 1
-    batch: Count = 1
 
     @property
     def shape(self) -> Shape:
         return Shape(height=self.height, width=self.width, frames=self.frames)
 
 
+class Measured(Sized, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a number was measured for: a stage, a shape, ranks, batch, one or two passes a step."""
+
+    degree: Count = 1
+    batch: Count = 1
+    guided: bool = False
+
+    @property
+    def key(self) -> tuple[Stage, Shape, int, int, bool]:
+        """What there may be only one point for, and one peak."""
+        return self.stage, self.shape, self.degree, self.batch, self.guided
+
+
 class Point(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Seconds of one unit: the median of `n` measurements, with its 10th and 90th percentile where they are known."""
 
-    guided: bool = False
     seconds: Seconds
     p10_s: Seconds | None = None
     p90_s: Seconds | None = None
     n: Annotated[int, Meta(ge=0)] = 0
     estimated: bool = False
 
-    @property
-    def key(self) -> tuple[Stage, Shape, int, int, bool]:
-        """What there may be only one point for."""
-        return self.stage, self.shape, self.degree, self.batch, self.guided
-
 
 class Peak(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bytes that a running chunk takes on each of its ranks, beyond weights and held state."""
+
+    bytes: Bytes
+
+
+class Held(Sized, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Bytes that a job keeps between two units of a stage; a decode may keep more than the steps before it."""
 
     bytes: Bytes
 
@@ -93,6 +104,7 @@ class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     load_s: dict[PartId, Seconds] = msgspec.field(default_factory=dict)
     points: tuple[Point, ...]
     peaks: tuple[Peak, ...] = ()
+    held: tuple[Held, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(Profile)

@@ -27,7 +27,10 @@ class Cluster(Protocol):
     def accept(self, model: str, task: Task) -> None:
         """Take a job's task before its first launch."""
 
-    def execute(self, command: Launch | Halt | Load | Drop) -> None:
+    def on_weight(self, callback: Callable[[int, int, int], None]) -> None:
+        """Where the peak bytes and the bytes a job go of a chunk that was weighed, before its event."""
+
+    def execute(self, command: Launch | Halt | Load | Drop, *, weigh: bool = False) -> None:
         """Start doing it."""
 
     def forget(self, job: str) -> None:
@@ -35,11 +38,16 @@ class Cluster(Protocol):
 
 
 class Timed(Value, frozen=True, kw_only=True):
-    """A chunk that ran: seconds of a unit, of all units, and of what is around them as the controller sees it."""
+    """A chunk that ran: seconds of a unit, of all units, and of what is around them as the controller sees it.
+
+    If it was weighed: bytes of its peak, and those that a job held; 0 is unknown.
+    """
 
     unit_s: float
     total_s: float
     gap_s: float
+    peak_bytes: int = 0
+    held_bytes: int = 0
 
 
 class Bench:
@@ -52,7 +60,9 @@ class Bench:
         self._seqs = count(1)
         self._names = count(1)
         self._waiting: dict[object, asyncio.Future[AnyEvent]] = {}
+        self._weights: dict[int, tuple[int, int]] = {}
         cluster.on_event(self._hear)
+        cluster.on_weight(self._weighed)
 
     def groups(self, degree: int) -> tuple[Group, ...]:
         """As many groups of `degree` neighbours as there are ranks for."""
@@ -72,7 +82,9 @@ class Bench:
         for job in jobs:
             self._cluster.forget(job)
 
-    async def run(self, stage: Stage, units: int, crews: Sequence[tuple[Group, tuple[str, ...]]]) -> list[Timed]:
+    async def run(
+        self, stage: Stage, units: int, crews: Sequence[tuple[Group, tuple[str, ...]]], *, weigh: bool = False
+    ) -> list[Timed]:
         """The same chunk on every (group, its jobs) at once. Raises WorkerError for whatever goes wrong there."""
         launched: list[tuple[float, asyncio.Future[AnyEvent]]] = []
         for group, jobs in crews:
@@ -80,9 +92,9 @@ class Bench:
             sources = (None if stage is Stage.ENCODE else group,) * len(jobs)
             launch = Launch(seq=next(self._seqs), chunk=chunk, sources=sources, start_s=0.0, unit_s=0.0)
             launched.append((self._clock(), self._expect(launch.seq)))
-            self._cluster.execute(launch)
+            self._cluster.execute(launch, weigh=weigh)
         done = [(at, await event) for at, event in launched]
-        return [_timed(at, event) for at, event in done if isinstance(event, ChunkDone)]
+        return [self._timed(at, event) for at, event in done if isinstance(event, ChunkDone)]
 
     async def load_s(self, rank: Rank, part: PartId) -> float:
         """Seconds to make a part resident that was just dropped (so from warm files)."""
@@ -94,6 +106,20 @@ class Bench:
         event = await loaded
         assert isinstance(event, Loaded)
         return event.seconds
+
+    def _timed(self, at: float, done: ChunkDone) -> Timed:
+        units = max(progress.units for progress in done.progress)
+        peak_bytes, held_bytes = self._weights.pop(done.seq, (0, 0))
+        return Timed(
+            unit_s=done.seconds / units,
+            total_s=done.seconds,
+            gap_s=max(0.0, done.at - at - done.seconds),
+            peak_bytes=peak_bytes,
+            held_bytes=held_bytes,
+        )
+
+    def _weighed(self, seq: int, peak_bytes: int, held_bytes: int) -> None:
+        self._weights[seq] = peak_bytes, held_bytes
 
     def _expect(self, key: object) -> asyncio.Future[AnyEvent]:
         future = self._waiting[key] = asyncio.get_running_loop().create_future()
@@ -126,8 +152,3 @@ class Bench:
             return
         future.set_exception(WorkerError(f"profiling stopped: {error}"))
         future.exception()  # the first one is raised; those of the other groups have been seen with it
-
-
-def _timed(at: float, done: ChunkDone) -> Timed:
-    units = max(progress.units for progress in done.progress)
-    return Timed(unit_s=done.seconds / units, total_s=done.seconds, gap_s=max(0.0, done.at - at - done.seconds))

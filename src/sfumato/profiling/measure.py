@@ -1,8 +1,9 @@
 """Measures the settings of a grid one after the other and writes the profile after each.
 
 Rules: every group runs the same chunk at once; the first chunk of a setting is thrown away; a setting ends when its
-seconds are spent or it has enough samples, but not before every group gave two. A point that the file holds already is
-not measured again, so a run that was cut short goes on where it stopped.
+seconds are spent or it has enough samples, but not before every group gave two. Then one more chunk is weighed, which
+would have spoilt its time. What the file holds already is not measured again, so a run that was cut short goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sfumato.models.family import Payload, Task
 from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench, Timed
 from sfumato.profiling.grid import GRIDS, Setting, grid
+from sfumato.profiling.weights import with_weight
 
 SAMPLES = 24
 ROUNDS = 2
@@ -59,7 +61,7 @@ async def measure(
 ) -> Profile:
     """Fill the profile of `offer` at `campaign.path` on the ranks of `bench`, and return it."""
     profile = _begin(offer, bench, campaign)
-    there = {point.key for point in profile.points}
+    there, weighed = {point.key for point in profile.points}, {peak.key for peak in profile.peaks}
     settings = grid(offer, campaign.density, len(bench.ranks))
     gaps: list[float] = []
     for done, setting in enumerate(settings, start=1):
@@ -69,6 +71,9 @@ async def measure(
             gaps += [one.gap_s for one in timed if setting.stage is Stage.DIFFUSE]
             gap_s = median(gaps) if gaps else profile.launch_gap_s
             profile = replace(profile, points=(*profile.points, point), launch_gap_s=gap_s)
+            write_profile(campaign.path, profile)
+        if _key(setting) not in weighed:
+            profile = with_weight(profile, setting, await _weigh(offer, bench, setting))
             write_profile(campaign.path, profile)
         progress(Step(done=done, total=len(settings), setting=setting, point=point))
     profile = await _measure_loads(offer, bench, profile)
@@ -150,6 +155,18 @@ async def _measure(offer: Offer, bench: Bench, setting: Setting, seconds: float)
         n=len(samples),
     )
     return point, timed
+
+
+async def _weigh(offer: Offer, bench: Bench, setting: Setting) -> list[Timed]:
+    """One chunk of fresh jobs on every group: a step, or the whole of another stage."""
+    crews = _crews(offer, bench, setting)
+    units = offer.spec.units(setting.stage, setting.shape, 1)
+    try:
+        if setting.stage is not Stage.ENCODE:
+            await bench.run(Stage.ENCODE, 1, crews)
+        return await bench.run(setting.stage, units, crews, weigh=True)
+    finally:
+        _forget(bench, crews)
 
 
 async def _steps(offer: Offer, bench: Bench, setting: Setting, seconds: float) -> list[Timed]:

@@ -18,6 +18,7 @@ from sfumato.core.values import Stage
 from sfumato.models.family import Model, State
 from sfumato.runtime.paced import Beat
 from sfumato.runtime.snapshots import Snapshots
+from sfumato.runtime.weighing import Scale
 from sfumato.runtime.wire import Assignment, Done, Forget, Line, Run, Stepped, Stop, ToWorker
 
 
@@ -62,12 +63,14 @@ class Chunks:
         snapshots: Snapshots,
         snapshot_every_s: float,
         waiting: deque[ToWorker],
+        device: str,
     ) -> None:
         self._line = line
         self._models = models
         self._snapshots = snapshots
         self._every_s = snapshot_every_s
         self._waiting = waiting
+        self._device = device
         self._states: dict[str, State] = {}
         self._discarded = False
         self._sent_at = self._worked_at = time.monotonic()
@@ -81,9 +84,11 @@ class Chunks:
         idle_s = received - self._sent_at
         members = [self._member(assignment, run, model) for assignment in run.jobs]
         beat = Beat(run.pace) if run.pace else None
+        scale = Scale(self._device) if run.weigh and not run.pace else None
         gap_from, first = self._worked_at, time.monotonic()
-        computed = self._advance(run, model, members, beat)
+        computed = self._advance(run, model, members, beat, scale)
         self._worked_at = last = time.monotonic()
+        peak_bytes = scale.peak_bytes() if scale else 0
         if not self._settle(run, model, members):
             return
         done = Done(
@@ -94,6 +99,8 @@ class Chunks:
             start_s=first - received,
             idle_s=idle_s,
             gap_s=first - gap_from,
+            peak_bytes=peak_bytes,
+            held_bytes=scale.held_bytes if scale else 0,
         )
         self._line.send(done)
         self._sent_at = time.monotonic()
@@ -124,11 +131,15 @@ class Chunks:
             error = "" if state else "its state is not on this worker"
         return Member(assignment, run.stage, run.units, state, error)
 
-    def _advance(self, run: Run, model: Model, members: Sequence[Member], beat: Beat | None) -> int:
+    def _advance(
+        self, run: Run, model: Model, members: Sequence[Member], beat: Beat | None, scale: Scale | None
+    ) -> int:
         """All units of a chunk; how many had to be computed."""
         self._discarded = False
         computed, saved_at = 0, time.monotonic()
         while active := [member for member in members if member.goes_on]:
+            if scale:
+                scale.look(member.state for member in active)
             self._unit(run.stage, model, active)
             if beat:
                 beat.hold()
@@ -140,6 +151,8 @@ class Chunks:
             if run.stage is Stage.DIFFUSE and time.monotonic() - saved_at > self._every_s:
                 self._save(model, [member for member in active if not member.gone])
                 saved_at = time.monotonic()
+        if scale:
+            scale.look(member.state for member in members if not member.gone)
         return computed
 
     def _unit(self, stage: Stage, model: Model, active: Sequence[Member]) -> None:

@@ -91,6 +91,7 @@ class ProcessCluster:
         self._store: OwnSnapshots | None = None
         self._post: Callable[[AnyEvent], None] = lambda _: None
         self._progress: Callable[[str, Stage, int], None] = lambda *_: None
+        self._weight: Callable[[int, int, int], None] = lambda *_: None
 
     # -- what the engine asks -----------------------------------------------------------------------------------------
 
@@ -101,6 +102,13 @@ class ProcessCluster:
     def on_progress(self, callback: Callable[[str, Stage, int], None]) -> None:
         """Called after every unit but a chunk's last, with the job, its stage and the units of it that are done."""
         self._progress = callback
+
+    def on_weight(self, callback: Callable[[int, int, int], None]) -> None:
+        """Called before the event of a chunk that was to be weighed: its number, its peak bytes, bytes held a job.
+
+        Peak bytes are beyond what was there before; 0 is unknown. Paced workers know neither and call nobody.
+        """
+        self._weight = callback
 
     async def start(self, count: int) -> None:
         """Start `count` workers and wait until all are up. Raises WorkerError with the worker's own reason."""
@@ -116,11 +124,11 @@ class ProcessCluster:
         """Take a job's task, before its Arrived event; again if admission lowers it, before its first launch."""
         self._kept[task.id] = Kept(model, task, self._offers[model].spec)
 
-    def execute(self, command: Launch | Halt | Load | Drop) -> None:
-        """Do what the core asks; what comes of it is reported by events."""
+    def execute(self, command: Launch | Halt | Load | Drop, *, weigh: bool = False) -> None:
+        """Do what the core asks; what comes of it is reported by events. `weigh`: see `on_weight`."""
         match command:
             case Launch():
-                self._launch(command)
+                self._launch(command, weigh=weigh)
             case Halt(seq=seq, jobs=jobs):
                 launch = self._running.get(seq)
                 for rank in launch.chunk.group if launch else ():
@@ -161,7 +169,7 @@ class ProcessCluster:
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def _launch(self, launch: Launch) -> None:
+    def _launch(self, launch: Launch, *, weigh: bool) -> None:
         chunk = launch.chunk
         if len(chunk.group) > 1 and self.config.kind != "paced":
             raise WorkerError(f"launch {launch.seq} is for ranks {chunk.group}: real workers run on one rank each")
@@ -187,6 +195,7 @@ class ProcessCluster:
                 jobs=assignments if lead else (),
                 pace=pace,
                 lead=lead,
+                weigh=weigh,
             )
             self._crew.send(rank, run)
 
@@ -242,6 +251,8 @@ class ProcessCluster:
             kept = self._kept.get(progress.job)
             if kept is not None and not progress.error:
                 kept.advance(launch.chunk.stage, progress.units)
+        if done.peak_bytes or done.held_bytes:
+            self._weight(done.seq, done.peak_bytes, done.held_bytes)
         seconds = _measured_s(launch, done)
         self._post(ChunkDone(at=at, seq=done.seq, progress=done.progress, seconds=seconds))
 

@@ -69,7 +69,10 @@ class Pace(Message, frozen=True, kw_only=True):
 
 
 class Run(Message, frozen=True, kw_only=True):
-    """Run a chunk now. A rank that does not `lead` its group only spends the time."""
+    """Run a chunk now. A rank that does not `lead` its group only spends the time.
+
+    `weigh`: find out what it takes of the memory, at the cost of its time (see `weighing`).
+    """
 
     seq: int
     model: str
@@ -78,6 +81,7 @@ class Run(Message, frozen=True, kw_only=True):
     jobs: tuple[Assignment, ...]
     pace: Pace | None = None
     lead: bool = True
+    weigh: bool = False
 
 
 class Stop(Message, frozen=True, kw_only=True):
@@ -143,6 +147,7 @@ class Done(Message, frozen=True, kw_only=True):
 
     `start_s`: from the receipt of the Run to the first unit. `idle_s`: from the previous Done to the receipt of the
     Run. `gap_s`: from the previous chunk's last unit to this one's first, so with the writing of snapshots.
+    Of a chunk that was weighed: `peak_bytes` beyond what was there before it, `held_bytes` a job; 0 is unknown.
     """
 
     seq: int
@@ -152,6 +157,8 @@ class Done(Message, frozen=True, kw_only=True):
     start_s: float
     idle_s: float
     gap_s: float
+    peak_bytes: int = 0
+    held_bytes: int = 0
 
 
 class Failed(Message, frozen=True, kw_only=True):

@@ -48,7 +48,8 @@ class Worker:
         self._line = line
         self._models = models
         self._waiting: deque[ToWorker] = deque()  # came during a chunk
-        self._chunks = Chunks(line, models, Snapshots(Path(setup.snapshots)), setup.snapshot_every_s, self._waiting)
+        snapshots = Snapshots(Path(setup.snapshots))
+        self._chunks = Chunks(line, models, snapshots, setup.snapshot_every_s, self._waiting, setup.device)
 
     def serve(self) -> None:
         """Until EOFError: the controller is gone."""

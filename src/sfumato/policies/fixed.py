@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Group, Job, Rank
+from sfumato.core.values import Chunk
 from sfumato.core.view import View
+from sfumato.policies.groups import group_for
 
 
 class Fixed:
@@ -32,7 +33,7 @@ class Fixed:
         launches: list[Chunk] = []
         if free:
             for job in view.ready():
-                group = self._group(view, job, free)
+                group = group_for(view, job, free, self._options.degree)
                 if group is None:
                     break
                 launches.append(Chunk(jobs=(job.id,), stage=job.stage, units=view.units_left(job), group=group))
@@ -40,13 +41,3 @@ class Fixed:
                 if not free:
                     break
         return Plan(launches=tuple(launches))
-
-    def _group(self, view: View, job: Job, free: list[Rank]) -> Group | None:
-        """The job's home if that is free and wide enough, else the lowest free ranks that can run it."""
-        spec = view.models[job.request.model].stage(job.stage)
-        degree = max((d for d in spec.degrees if d <= self._options.degree), default=spec.degrees[0])
-        able = [rank for rank in free if view.can_run(job, rank)]
-        home = job.home or ()
-        if len(home) == degree and all(rank in able for rank in home):
-            return home
-        return tuple(able[:degree]) if len(able) >= degree else None

@@ -13,8 +13,9 @@ from math import inf
 import msgspec
 
 from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Group, Job, Rank
+from sfumato.core.values import Chunk, Group, Job
 from sfumato.core.view import View
+from sfumato.policies.groups import group_for
 
 
 class Ordered:
@@ -42,7 +43,7 @@ class Ordered:
             return Plan()
         launches = []
         for job in sorted(view.ready(), key=lambda job: (*self.key(view, job), -job.request.priority)):
-            group = self._group(view, job, free)
+            group = group_for(view, job, free, self._options.degree)
             if group is not None:
                 launches.append(self._chunk(view, job, group))
                 free = [rank for rank in free if rank not in group]
@@ -54,15 +55,6 @@ class Ordered:
         unit_s = view.unit_s(job, degree=len(group), rank=group[0])
         units = max(1, int(self._options.quantum_s / unit_s)) if unit_s > 0 else view.units_left(job)
         return Chunk(jobs=(job.id,), stage=job.stage, units=min(units, view.units_left(job)), group=group)
-
-    def _group(self, view: View, job: Job, free: list[Rank]) -> Group | None:
-        spec = view.models[job.request.model].stage(job.stage)
-        degree = max((d for d in spec.degrees if d <= self._options.degree), default=spec.degrees[0])
-        able = [rank for rank in free if view.can_run(job, rank)]
-        home = job.home or ()
-        if len(home) == degree and all(rank in able for rank in home):
-            return home
-        return tuple(able[:degree]) if len(able) >= degree else None
 
 
 class EarliestDeadline(Ordered):

@@ -1,0 +1,212 @@
+"""`sfumato simulate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec.structs import replace
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sfumato.assemble import Setup, simulated
+from sfumato.cli.worlds import World, world_of
+from sfumato.core.journal import Entry
+from sfumato.report.intervals import mean_interval
+from sfumato.report.journal import tell
+from sfumato.report.metrics import Metrics, Summary, measure
+from sfumato.report.tables import NONE, Table, interval, number, percent
+from sfumato.runtime.records import JournalFolder
+from sfumato.sim import lognormal
+from sfumato.workload.arrivals import draw, requests
+from sfumato.workload.load import load
+from sfumato.workload.spec import Workload
+
+Runs = dict[str, list[Metrics]]  # policy -> a run a seed
+
+
+@click.command(
+    "simulate", epilog="Try it: sfumato simulate recipes/workloads/demo.toml --policy fixed --policy sfumato"
+)
+@click.argument("workloads", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    default=("fixed", "sfumato"),
+    show_default=True,
+    metavar="NAME",
+    help="May be repeated. A policy of the table, or package.module:Class.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs a policy, paired.")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="File or folder, for models whose profile the workload does not name.",
+)
+@click.option("--rate-factor", type=click.FloatRange(min=0, min_open=True), help="Multiplies every arrival rate.")
+@click.option("--slo-factor", type=click.FloatRange(min=0, min_open=True), help="Multiplies every SLO.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
+@click.option(
+    "--journal",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep every run's journal: WORKLOAD/POLICY/SEED.",
+)
+def command(
+    *,
+    workloads: tuple[Path, ...],
+    policies: tuple[str, ...],
+    seeds: int,
+    profiles: tuple[str, ...],
+    rate_factor: float | None,
+    slo_factor: float | None,
+    out: Path | None,
+    journal: Path | None,
+) -> None:
+    """Play workloads on a simulated pool, with the very planner that serves.
+
+    Every policy gets the same arrivals and the same noise, seed by seed, so the runs are paired.
+    """
+    console, figures = Console(), {}
+    for path in workloads:
+        workload = _scaled(load(path), rate_factor, slo_factor)
+        world = world_of(workload, profiles)
+        for remark in world.remarks(workload):
+            console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
+        runs = _play(workload, world, policies, seeds, journal and journal / path.stem)
+        for table in tables(path.stem, runs, world):
+            console.print(table.rich())
+        figures[path.stem] = _figures(workload, world, runs)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(figures, indent=1))
+        click.echo(f"written to {out}")
+
+
+def _scaled(workload: Workload, rate_factor: float | None, slo_factor: float | None) -> Workload:
+    return replace(
+        workload,
+        rate_factor=workload.rate_factor * (rate_factor or 1.0),
+        slo_factor=workload.slo_factor * (slo_factor or 1.0),
+    )
+
+
+def _play(workload: Workload, world: World, policies: Sequence[str], seeds: int, journal: Path | None) -> Runs:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    standalone_s = world.standalone_s()
+    runs: Runs = {policy: [] for policy in policies}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=seeds * len(runs))
+        for seed in range(workload.seed, workload.seed + seeds):
+            arrivals = draw(workload, seed=seed, standalone_s=standalone_s)
+            for policy in runs:
+                bar.update(task, description=f"{policy}, seed {seed}")
+                entries: list[Entry] = []
+                setup = Setup(models=world.models, profiles=world.profiles, policy=policy)
+                noise = lognormal(seed, workload.noise)
+                simulated(setup, world.ranks, requests(arrivals), noise=noise, write=entries.append).run()
+                runs[policy].append(measure(tell(entries)))
+                _keep(entries, journal and journal / _folder(policy) / f"seed-{seed}")
+                bar.advance(task)
+    return runs
+
+
+def _folder(policy: str) -> str:
+    return policy.replace(":", "-").replace("/", "-")
+
+
+def _keep(entries: Sequence[Entry], folder: Path | None) -> None:
+    if folder is not None:
+        kept = JournalFolder(folder)
+        for entry in entries:
+            kept(entry)
+        kept.close()
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def tables(name: str, runs: Runs, world: World) -> list[Table]:
+    """Policies side by side; means over the seeds, with Student's 95% interval of the attainment."""
+    kinds = {str(profile.kind) for profile in world.profiles} or {"estimated"}
+    first = next(iter(runs.values()))
+    count = number(_mean([float(one.overall.requests) for one in first]))
+    seeds = f"{len(first)} seed{'s' * (len(first) > 1)}"
+    title = (
+        f"{name}, simulated: {count} requests, {len(world.ranks)} ranks, {seeds}, {' and '.join(sorted(kinds))} times"
+    )
+    columns = ("policy", "in time", "95%", "mean s", "p95 s", "p99 s", "busy", "pauses")
+    rows = tuple((policy, *_cells(metrics)) for policy, metrics in runs.items())
+    return [Table(title=title, columns=columns, rows=rows), _by_class(runs), *_gains(runs)]
+
+
+def _cells(metrics: Sequence[Metrics]) -> tuple[str, ...]:
+    whole = [one.overall for one in metrics]
+    mean, low, high = _attainment(whole)
+    return (
+        percent(mean),
+        NONE if low is None or high is None else interval(max(0.0, low), min(1.0, high)),
+        *(number(_mean([_latency(one, key) for one in whole])) for key in ("mean", "p95", "p99")),
+        percent(_mean([one.utilisation for one in metrics])),
+        number(_mean([float(one.pauses) for one in whole])),
+    )
+
+
+def _by_class(runs: Runs) -> Table:
+    """Attainment and mean latency of each class, a column a policy."""
+    names = list(dict.fromkeys(name for metrics in runs.values() for one in metrics for name in one.by_slo))
+    rows = []
+    for name in names:
+        cells = []
+        for metrics in runs.values():
+            parts = [one.by_slo[name] for one in metrics if name in one.by_slo]
+            mean, _, _ = _attainment(parts)
+            cells.append(f"{percent(mean)}  {number(_mean([_latency(one, 'mean') for one in parts]))} s")
+        rows.append((name, *cells))
+    return Table(title="Attainment and mean latency by class", columns=("class", *runs), rows=tuple(rows))
+
+
+def _gains(runs: Runs) -> list[Table]:
+    """Points of attainment over the first policy, paired by seed."""
+    (first, base), *others = runs.items()
+    rows = []
+    for policy, metrics in others:
+        pairs = [(a.overall.attainment, b.overall.attainment) for a, b in zip(base, metrics, strict=True)]
+        gains = [b - a for a, b in pairs if a is not None and b is not None]
+        if gains:
+            mean, low, high = mean_interval(gains)
+            rows.append((policy, f"{100 * mean:+.1f}", f"[{100 * low:+.1f}, {100 * high:+.1f}]"))
+    return [Table(title=f"Points over {first}, paired", columns=("policy", "points", "95%"), rows=tuple(rows))] * bool(
+        rows
+    )
+
+
+def _attainment(parts: Sequence[Summary]) -> tuple[float | None, float | None, float | None]:
+    found = [part.attainment for part in parts if part.attainment is not None]
+    return mean_interval(found) if found else (None, None, None)
+
+
+def _latency(summary: Summary, key: str) -> float | None:
+    return None if summary.latency is None else float(getattr(summary.latency, key))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _figures(workload: Workload, world: World, runs: Runs) -> dict[str, Any]:
+    """For the JSON file."""
+    kept = ("model", "device", "kind", "source")
+    return {
+        "simulated": True,
+        "seeds": [workload.seed + place for place in range(len(next(iter(runs.values()))))],
+        "profiles": [{key: getattr(profile, key) for key in kept} for profile in world.profiles],
+        "remarks": world.remarks(workload),
+        "policies": {policy: [one.results() for one in metrics] for policy, metrics in runs.items()},
+    }

@@ -5,7 +5,7 @@ import pytest
 
 from sfumato.core.values import Stage
 from sfumato.cost import Point, Profile, read_profile, read_profiles, write_profile
-from sfumato.cost.profile import Peak
+from sfumato.cost.profile import Held, Peak
 from sfumato.errors import ProfileError
 
 PUBLISHED = Path(__file__).parents[2] / "profiles" / "published"
@@ -24,7 +24,11 @@ PROFILE = Profile(
         Point(stage=Stage.DIFFUSE, height=64, width=96, frames=9, batch=2, guided=True, seconds=0.1, p10_s=0.09, n=5),
         Point(stage=Stage.DECODE, height=64, width=64, seconds=1 / 3, estimated=True),
     ),
-    peaks=(Peak(stage=Stage.DECODE, height=64, width=64, bytes=123),),
+    peaks=(
+        Peak(stage=Stage.DECODE, height=64, width=64, bytes=123),
+        Peak(stage=Stage.DIFFUSE, height=64, width=96, frames=9, batch=2, guided=True, bytes=456),
+    ),
+    held=(Held(stage=Stage.DIFFUSE, height=64, width=96, frames=9, bytes=78),),
 )
 
 

@@ -84,6 +84,35 @@ def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path: Path) -> No
     assert not finished.launches
 
 
+@pytest.mark.parametrize("offer", [IMAGE, VIDEO])
+def test_every_setting_is_weighed_after_its_times_and_the_largest_rank_counts(offer: Offer, tmp_path: Path) -> None:
+    cluster = FormulaCluster(ranks=2)
+    profile = profiled(offer, tmp_path / "p.json", cluster)
+    assert [peak.key for peak in profile.peaks] == [point.key for point in profile.points]
+    for peak in profile.peaks:
+        size = peak.height * peak.width * peak.frames
+        assert peak.bytes == 100 * size * peak.batch * 2 * 2  # guided, on rank 1
+    stepped = {point.shape for point in profile.points if point.stage is Stage.DIFFUSE}
+    held = {(held.stage, held.shape): held.bytes for held in profile.held}
+    assert set(held) == {(stage, shape) for stage in (Stage.DIFFUSE, Stage.DECODE) for shape in stepped}
+    for (stage, shape), size in held.items():
+        guided = 2 * shape.height * shape.width * shape.frames
+        assert size == guided + (1000 if stage is Stage.DECODE else 0)
+
+
+def test_a_file_that_was_timed_but_not_weighed_is_weighed_alone(tmp_path: Path) -> None:
+    path, cluster = tmp_path / "p.json", FormulaCluster(ranks=1)
+    cluster.weighs = False  # as paced workers do not
+    timed = profiled(IMAGE, path, cluster)
+    assert (timed.peaks, timed.held) == ((), ())
+    again = FormulaCluster(ranks=1)
+    profile = profiled(IMAGE, path, again)
+    assert profile.points == timed.points
+    assert len(profile.peaks) == len(profile.points)
+    steps = [launch for _, launch in again.launches if launch.chunk.stage is Stage.DIFFUSE]
+    assert steps == [launch for launch in again.weighed if launch.chunk.stage is Stage.DIFFUSE]
+
+
 def test_a_worker_that_dies_ends_the_run_with_its_rank(tmp_path: Path) -> None:
     cluster = FormulaCluster(ranks=2)
     cluster.fails, cluster.loses = _on_rank_1, True
@@ -127,6 +156,7 @@ def test_the_measured_profile_answers_the_planner(tmp_path: Path) -> None:
         work = Work(model="image", stage=stage, shapes=(IMAGE.default_shape,), guided=True)
         assert costs.unit_s(work) == pytest.approx(2e-6 * 128 * 128)
         assert not costs.estimated(work)
+        assert costs.peak_bytes(work) == 100 * 128 * 128 * 2
 
 
 def test_the_hardware_and_the_versions_are_said_in_words() -> None:

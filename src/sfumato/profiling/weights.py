@@ -18,7 +18,7 @@ from sfumato.profiling.grid import Setting
 
 
 def with_weight(profile: Profile, setting: Setting, weighed: Sequence[Timed]) -> Profile:
-    """The profile with what these chunks of a setting took, one chunk a group."""
+    """The profile with what these chunks of a setting took at most."""
     most = max(one.peak_bytes for one in weighed)
     if most:
         profile = replace(profile, peaks=(*profile.peaks, _peak(setting, most)))

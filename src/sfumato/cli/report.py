@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -14,6 +15,8 @@ from sfumato.report.metrics import measure
 from sfumato.report.plots import plot_latency, plot_queue, save
 from sfumato.report.tables import all_tables
 from sfumato.report.trace import write_chrome_trace
+
+WIDE = 140  # columns where no terminal says how many it has
 
 
 @click.command("report", epilog="Open trace.json in https://ui.perfetto.dev or chrome://tracing.")
@@ -29,8 +32,9 @@ def command(journal: str, out: Path | None) -> None:
     story = read(journal)
     metrics = measure(story)
     tables = all_tables(metrics)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     for table in tables:
-        Console().print(table.rich())
+        console.print(table.rich())
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)

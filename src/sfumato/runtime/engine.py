@@ -149,7 +149,8 @@ class Engine:
             if job.id == ticket.id:
                 return before_s / max(1, len(self.serving.pool.ranks)) + self._left_s(job)
             before_s += self._left_s(job)
-        return self._backlog_s()
+        request = self._request(ticket.ask, ticket.arrived_at)  # its event is still on the way
+        return self._backlog_s() + self._left_s(Job(request=request, shape=request.shape, steps=request.steps))
 
     def stats(self) -> Mapping[str, float]:
         pool, live = self.serving.pool, self.serving.backlog.live.values()

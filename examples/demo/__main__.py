@@ -1,0 +1,143 @@
+"""`make demo`: the same mixed load on a live server, first with the policy `fixed`, then with `sfumato`.
+
+Measures this machine, starts real servers on the two embedded models, sends pictures and clips with deadlines through
+the official client, and leaves in ./demo what was made, who ran where, and what the simulator had predicted.
+Exit status: 0, 1 if a request was left without an outcome, 130 after Ctrl-C (what is there by then is kept).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.demo.gallery import draw_all
+from examples.demo.load import WINDOW_S, make_load, standalone
+from examples.demo.predict import predict
+from examples.demo.results import Compared, results, table
+from examples.demo.runs import run_load, told
+from examples.demo.server import run_verb
+from rich.console import Console
+
+from sfumato.assemble import Setup
+from sfumato.config import EMBEDDED, usable_cores
+from sfumato.cost import Profile, read_profiles
+from sfumato.models import describe
+from sfumato.report.metrics import Metrics
+from sfumato.workload.arrivals import Arrival
+from sfumato.workload.played import Played
+from sfumato.workload.trace import write_trace
+
+POLICIES = ("fixed", "sfumato")
+
+
+class Demo:
+    """What the demo has come to; `finish` makes the most of it, however far that is."""
+
+    def __init__(self, folder: Path, *, workers: int, window_s: float, console: Console) -> None:
+        self.folder = folder
+        self.workers = workers
+        self.window_s = window_s
+        self.console = console
+        self.models = {name: describe(source, name).spec for name, source in EMBEDDED.items()}
+        self.played: dict[str, list[Played]] = {}
+        self.predicted: dict[str, list[Metrics]] = {}
+
+    async def run(self, profiles_from: Path | None) -> None:
+        """Measure, predict, and play the load once a policy."""
+        folder = profiles_from or await self._calibrate()
+        profiles = read_profiles(folder)
+        arrivals = make_load(standalone(profiles, self.models), ranks=self.workers, window_s=self.window_s)
+        write_trace(self.folder / "load.jsonl", arrivals)
+        self._introduce(arrivals)
+        for policy in POLICIES:
+            self.predicted[policy] = self._predict(policy, profiles, arrivals)
+        for policy in POLICIES:
+            await run_load(
+                policy,
+                arrivals,
+                workers=self.workers,
+                profiles=folder,
+                folder=self.folder / policy,
+                console=self.console,
+                keep=self.played,
+            )
+
+    def finish(self) -> int:
+        """Pictures, page and table of the runs that there are; returns how many requests have no outcome."""
+        compared = []
+        for policy, played in self.played.items():
+            run = told(policy, played, self.folder / policy)
+            if run.story.lives:
+                compared.append(Compared(run=run, predicted=tuple(self.predicted[policy])))
+        if not compared:
+            return 0
+        draw_all(compared, self.folder)
+        (self.folder / "results.json").write_text(json.dumps(results(compared), indent=1))
+        found = table(compared)
+        (self.folder / "results.md").write_text(found.markdown())
+        self.console.print(found.rich())
+        for one in (played for each in compared for played in each.run.played if played.error):
+            self.console.print(f"{one.arrival.cls} {one.number}: {one.state}: {one.error}", style="red", soft_wrap=True)
+        return sum(one.run.unanswered for one in compared)
+
+    async def _calibrate(self) -> Path:
+        folder = self.folder / "profiles"
+        words = ("profile", "--quick", "--workers", str(self.workers), "--out", str(folder))
+        await run_verb(*words, quiet=not self.console.is_terminal)
+        return folder
+
+    def _introduce(self, arrivals: Sequence[Arrival]) -> None:
+        videos = sum(arrival.shape.frames > 1 for arrival in arrivals)
+        self.console.print(
+            f"{len(arrivals) - videos} images and {videos} videos in {arrivals[-1].at:.0f} s on {self.workers} ranks, "
+            f"the same for {' and '.join(POLICIES)}",
+            soft_wrap=True,
+        )
+
+    def _predict(self, policy: str, profiles: tuple[Profile, ...], arrivals: Sequence[Arrival]) -> list[Metrics]:
+        setup = Setup(models=self.models, profiles=profiles, policy=policy)
+        return predict(setup, arrivals, ranks=self.workers)
+
+
+def main() -> int:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything; what it held is removed")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="worker processes (default: one a core)")
+    parser.add_argument("--window", type=float, default=WINDOW_S, help="seconds over which the load is spread")
+    parser.add_argument("--profiles", type=Path, help="measured profiles, instead of measuring now")
+    given = parser.parse_args()
+    console = Console()
+    began = time.monotonic()
+    demo = Demo(_cleared(given.out), workers=given.workers, window_s=given.window, console=console)
+    interrupted = False
+    try:
+        asyncio.run(demo.run(given.profiles))
+    except KeyboardInterrupt:
+        interrupted = True
+        console.print("stopped; keeping what there is")
+    left = demo.finish()
+    console.print(f"{time.monotonic() - began:.0f} s; everything is in {given.out}/index.html", soft_wrap=True)
+    if interrupted:
+        return 130
+    if left:
+        console.print(f"{left} requests were left without an outcome", style="bold red")
+    return 1 if left else 0
+
+
+def _cleared(folder: Path) -> Path:
+    """An empty folder; only what a demo wrote is removed."""
+    for name in ("profiles", *POLICIES):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What the simulator says of the demo's load: the same planner, the measured profile, several seeds of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from sfumato.assemble import Setup, simulated
+from sfumato.core.journal import Entry
+from sfumato.core.values import RankInfo
+from sfumato.cost import Profile
+from sfumato.report.journal import tell
+from sfumato.report.metrics import Metrics, measure
+from sfumato.sim import lognormal
+from sfumato.workload.arrivals import Arrival, requests
+
+SEEDS = 5
+_P10_TO_P90 = 2.563  # standard deviations of a normal distribution
+
+
+def predict(setup: Setup, arrivals: Sequence[Arrival], *, ranks: int, seeds: int = SEEDS) -> list[Metrics]:
+    """The figures of one simulated run a seed."""
+    device = setup.profiles[0].device if setup.profiles else "cpu"
+    infos = [RankInfo(rank=rank, device=device) for rank in range(ranks)]
+    sigma = spread_of(setup.profiles)
+    found = []
+    for seed in range(seeds):
+        journal: list[Entry] = []
+        simulated(setup, infos, requests(arrivals), noise=lognormal(seed, sigma), write=journal.append).run()
+        found.append(measure(tell(journal)))
+    return found
+
+
+def spread_of(profiles: Sequence[Profile]) -> float:
+    """The relative standard deviation of a unit, as the profiles measured it."""
+    shares = [
+        (point.p90_s - point.p10_s) / (_P10_TO_P90 * point.seconds)
+        for profile in profiles
+        for point in profile.points
+        if point.p10_s is not None and point.p90_s is not None
+    ]
+    return median(shares) if shares else 0.05

@@ -117,7 +117,7 @@ def claim(parent: Path | None = None) -> OwnSnapshots:
     """A new folder below `parent` (shared memory where there is enough), with what dead servers left there removed."""
     parent = parent or _place()
     parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
+    sweep(parent)
     aside = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
     lock = os.open(aside / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -133,7 +133,8 @@ def _place() -> Path:
     return _SHARED_MEMORY if enough else Path(tempfile.gettempdir())
 
 
-def _sweep(parent: Path) -> None:
+def sweep(parent: Path) -> None:
+    """Remove the folders of dead servers."""
     for folder in parent.glob(f"{PREFIX}*"):
         try:
             lock = os.open(folder / "lock", os.O_RDWR)

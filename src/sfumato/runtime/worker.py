@@ -22,7 +22,7 @@ from sfumato.core.values import PartId, Shape
 from sfumato.models.family import Model, Payload, Task
 from sfumato.runtime.chunks import Chunks
 from sfumato.runtime.paced import PacedModel
-from sfumato.runtime.snapshots import Snapshots
+from sfumato.runtime.snapshots import Snapshots, sweep
 from sfumato.runtime.wire import (
     Broken,
     DropPart,
@@ -178,7 +178,9 @@ def main() -> None:
             line.send(Broken(reason=f"{type(error).__name__}: {error}"))
             os._exit(1)
         line.send(up)
-        Worker(line, setup, models).serve()
+        with suppress(EOFError, ConnectionError):
+            Worker(line, setup, models).serve()
+        sweep(Path(setup.snapshots).parent)  # a controller that was killed could not
     os._exit(0)  # nothing is left to save, and torch takes 0.3 s to tear down
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from sfumato.assemble import policy_named
 from sfumato.core.commands import Launch, Reply
@@ -23,7 +23,6 @@ from tests.costs import PlainCosts
 from tests.worlds import scripts, serving
 
 every_policy = pytest.mark.parametrize("name", sorted(POLICIES))
-laws = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Watched:
@@ -59,7 +58,6 @@ def run(name: str, script: list[AnyEvent], sigma: float = 0.1) -> tuple[Simulati
 
 @every_policy
 @given(script=scripts())
-@laws
 def test_every_request_ends_exactly_once_and_the_backlog_empties(name: str, script: list[AnyEvent]) -> None:
     """L1, L2, L12."""
     simulation, _ = run(name, script)
@@ -73,7 +71,6 @@ def test_every_request_ends_exactly_once_and_the_backlog_empties(name: str, scri
 
 @every_policy
 @given(script=scripts())
-@laws
 def test_causes_come_before_effects_and_time_never_goes_back(name: str, script: list[AnyEvent]) -> None:
     """L3, L8."""
     simulation, entries = run(name, script)
@@ -88,7 +85,6 @@ def test_causes_come_before_effects_and_time_never_goes_back(name: str, script: 
 
 @every_policy
 @given(script=scripts())
-@laws
 def test_a_rank_runs_one_chunk_at_a_time_and_units_add_up(name: str, script: list[AnyEvent]) -> None:
     """L4, L6: replayed from the journal alone, without the core's own books."""
     _, entries = run(name, script)
@@ -115,7 +111,6 @@ def test_a_rank_runs_one_chunk_at_a_time_and_units_add_up(name: str, script: lis
 
 @every_policy
 @given(script=scripts(trouble=False))
-@laws
 def test_without_loss_no_unit_is_computed_twice(name: str, script: list[AnyEvent]) -> None:
     """L6: the units of every stage that were launched and done are the units that the request has."""
     _, entries = run(name, script)
@@ -137,7 +132,6 @@ def test_without_loss_no_unit_is_computed_twice(name: str, script: list[AnyEvent
 
 @every_policy
 @given(script=scripts())
-@laws
 def test_the_same_script_gives_the_same_journal_byte_for_byte(name: str, script: list[AnyEvent]) -> None:
     """L9."""
     first, second = run(name, script)[1], run(name, script)[1]
@@ -146,7 +140,6 @@ def test_the_same_script_gives_the_same_journal_byte_for_byte(name: str, script:
 
 @every_policy
 @given(script=scripts())
-@laws
 def test_every_segment_replays_to_the_same_commands(name: str, script: list[AnyEvent]) -> None:
     """L10, through bytes, from every checkpoint on its own."""
     entries: list[Entry] = []
@@ -167,7 +160,6 @@ def test_every_segment_replays_to_the_same_commands(name: str, script: list[AnyE
 
 @every_policy
 @given(script=scripts())
-@laws
 def test_attainment_never_counts_a_reply_that_was_not_sent(name: str, script: list[AnyEvent]) -> None:
     """L2 at the edge: outcomes of the driver and Reply commands of the journal are the same, in the same order."""
     simulation, entries = run(name, script)

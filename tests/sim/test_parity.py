@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from sfumato.core.events import AnyEvent
 from sfumato.core.journal import Entry, encode
@@ -52,7 +52,6 @@ def live(name: str, script: list[AnyEvent]) -> tuple[list[Outcome], list[Entry]]
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 @given(script=scripts())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_live_driver_writes_the_simulators_journal(name: str, script: list[AnyEvent]) -> None:
     """P3: journal for journal, byte for byte."""
     outcomes, entries = live(name, script)

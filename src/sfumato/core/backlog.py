@@ -6,7 +6,7 @@ forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +23,12 @@ class Backlog:
         self.live: dict[str, Job] = {}
         self.arrived = 0
         self.ended: dict[JobState, int] = dict.fromkeys((s for s in JobState if s in ENDS), 0)
+
+    def restore(self, jobs: Iterable[Job], arrived: int, ended: Mapping[JobState, int]) -> None:
+        """Take up what a checkpoint tells."""
+        self.live = {job.id: job for job in jobs}
+        self.arrived = arrived
+        self.ended.update(ended)
 
     def __len__(self) -> int:
         return len(self.live)

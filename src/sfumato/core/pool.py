@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from sfumato.core.journal import Checkpoint
 from sfumato.core.values import Group, PartId, Rank, RankInfo, Running
 
 
@@ -25,6 +26,19 @@ class Pool:
         self.held: dict[str, tuple[Group, int]] = {}  # job -> (home, bytes on each of its ranks)
         self.held_bytes: dict[Rank, int] = {}
         self.weight_bytes: dict[Rank, int] = {}  # of the parts that are resident or on their way
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up what a checkpoint tells."""
+        for info in checkpoint.ranks:
+            self.join(info, checkpoint.resident[info.rank])
+            for part, size in checkpoint.loading[info.rank].items():
+                self.load(info.rank, part, size)
+        for running in checkpoint.running:
+            self.start(running)
+        for job, (group, size) in checkpoint.held.items():
+            self.hold(job, group, size)
+        if checkpoint.draining:
+            self.drain(checkpoint.draining)
 
     def join(self, info: RankInfo, parts: dict[PartId, int]) -> None:
         self.ranks[info.rank] = info

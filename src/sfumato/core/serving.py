@@ -273,17 +273,6 @@ class Serving:
         self._memo = raw if raw is None or memo_type is None else msgspec.convert(raw, memo_type)
         self.costs.restore(checkpoint.costs)
         self.backlog = Backlog()
-        self.backlog.live = {job.id: job for job in checkpoint.jobs}
-        self.backlog.arrived = checkpoint.arrived
-        self.backlog.ended.update(checkpoint.ended)
-        self.pool = pool = Pool()
-        for info in checkpoint.ranks:
-            pool.join(info, checkpoint.resident[info.rank])
-            for part, size in checkpoint.loading[info.rank].items():
-                pool.load(info.rank, part, size)
-        for running in checkpoint.running:
-            pool.start(running)
-        for job, (group, size) in checkpoint.held.items():
-            pool.hold(job, group, size)
-        if checkpoint.draining:
-            pool.drain(checkpoint.draining)
+        self.backlog.restore(checkpoint.jobs, checkpoint.arrived, checkpoint.ended)
+        self.pool = Pool()
+        self.pool.restore(checkpoint)

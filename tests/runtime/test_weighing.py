@@ -51,6 +51,27 @@ def test_where_the_system_keeps_no_peak_it_is_unknown(monkeypatch: pytest.Monkey
     assert scale.peak_bytes() == 0
 
 
+def test_on_a_gpu_the_allocator_of_its_own_device_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With made-up counts: what a real one says is not tested here."""
+    torch = pytest.importorskip("torch")
+    asked: list[tuple[str, str]] = []
+
+    def count(name: str, said: int | None) -> None:
+        def counted(device: str) -> int | None:
+            asked.append((name, device))
+            return said
+
+        monkeypatch.setattr(torch.cuda, name, counted)
+
+    count("reset_peak_memory_stats", None)
+    count("memory_allocated", 1000)
+    count("max_memory_allocated", 1700)
+    assert Scale("cuda:1").peak_bytes() == 700
+    assert asked == [
+        (name, "cuda:1") for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated")
+    ]
+
+
 def test_arrays_are_found_wherever_a_state_keeps_them_and_counted_once() -> None:
     class Slotted:
         __slots__ = ("inner",)

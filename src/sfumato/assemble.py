@@ -20,7 +20,8 @@ from sfumato.core.values import ModelSpec, RankInfo, Request, Value
 from sfumato.cost import Profile, ProfileCosts
 from sfumato.errors import ConfigError
 from sfumato.policies import POLICIES
-from sfumato.runtime.cluster import ClusterConfig, ProcessCluster
+from sfumato.runtime.cluster import ProcessCluster
+from sfumato.runtime.crew import ClusterConfig
 from sfumato.runtime.engine import Engine
 from sfumato.sim import Noise, Simulation, steady
 

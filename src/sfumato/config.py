@@ -4,7 +4,7 @@ environment (SFUMATO_CACHE: where `sfumato profile` keeps what it measured).
     [models]                      # name = folder, hub id, or an embedded sfumato/... model
     "flux" = "/models/FLUX.1-dev"
 
-    [workers]                     # see runtime.cluster.ClusterConfig
+    [workers]                     # see runtime.crew.ClusterConfig
     count = 4                     # 0: the number of GPUs, else of cores
 
     [policy]
@@ -33,7 +33,7 @@ import msgspec
 from sfumato.api.config import ApiConfig
 from sfumato.core.values import Value
 from sfumato.errors import ConfigError
-from sfumato.runtime.cluster import ClusterConfig
+from sfumato.runtime.crew import ClusterConfig
 
 EMBEDDED = {"sfumato/tiny-image": "sfumato/tiny-image", "sfumato/tiny-video": "sfumato/tiny-video"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sfumato.assemble import policy_named
-from sfumato.core.commands import Halt, Launch, Load, Reply
+from sfumato.core.commands import Admit, Halt, Launch, Load, Reply
 from sfumato.core.events import (
     Arrived,
     Cancelled,
@@ -15,13 +15,14 @@ from sfumato.core.events import (
     Loaded,
     LoadFailed,
     Progress,
+    Woke,
     WorkerLost,
     WorkerUp,
 )
 from sfumato.core.journal import Journal
-from sfumato.core.policy import Plan
+from sfumato.core.policy import Admission, Plan
 from sfumato.core.serving import Serving
-from sfumato.core.values import RankInfo, Request, Stage
+from sfumato.core.values import Chunk, RankInfo, Request, Stage
 from sfumato.core.view import View
 from sfumato.errors import LawError
 from tests.costs import CLIP, MODELS, PARTS, SMALL, PlainCosts
@@ -176,3 +177,27 @@ def test_weights_on_their_way_count_as_memory_and_a_failed_load_gives_it_back() 
     world.handle([Loaded(at=3.0, rank=0, part="text", seconds=1.0)])
     assert list(world.view().resident(0)) == ["text"]
     assert world.view().spare_bytes(0) == 400
+
+
+class Lowering:
+    """Accepts every request with half of its steps."""
+
+    name = "lowering"
+    work_conserving = False
+
+    def plan(self, view: View) -> Plan:
+        for job in view.ready():
+            if job.state == "waiting" and job.steps == job.request.steps:
+                return Plan(admissions=(Admission(job=job.id, shape=job.shape, steps=job.steps // 2),))
+            return Plan(launches=(Chunk(jobs=(job.id,), stage=job.stage, units=view.units_left(job), group=(0,)),))
+        return Plan()
+
+
+def test_a_lowered_request_is_announced_and_then_runs_with_what_was_accepted() -> None:
+    world = serving(Lowering(), [])
+    world.handle([WorkerUp(at=0.0, info=RankInfo(rank=0), parts=PARTS)])
+    assert world.handle([request(degradable=True)]) == (Admit(job="a", shape=SMALL, steps=5),)
+    world.handle([Woke(at=1.5)])
+    (launch,) = world.handle([done(1, 2.0, 1)])
+    assert isinstance(launch, Launch)
+    assert launch.chunk.units == 5

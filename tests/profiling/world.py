@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sfumato.core.commands import Drop, Halt, Launch, Load
+from sfumato.core.commands import Drop, Launch, Load, Order
 from sfumato.core.events import AnyEvent, ChunkDone, ChunkFailed, Dropped, Loaded, Progress, WorkerLost, WorkerUp
 from sfumato.core.values import ModelSpec, RankInfo, Shape, Stage, StageSpec
 from sfumato.models.family import Task
@@ -83,7 +83,7 @@ class FormulaCluster:
     def forget(self, job: str) -> None:
         del self.tasks[job]
 
-    def execute(self, command: Launch | Halt | Load | Drop, *, weigh: bool = False) -> None:
+    def execute(self, command: Order, *, weigh: bool = False) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         match command:

@@ -12,7 +12,8 @@ from sfumato.core.commands import Launch
 from sfumato.core.events import AnyEvent
 from sfumato.core.values import Chunk, Group, ModelSpec, Shape, Stage, StageSpec
 from sfumato.models import Offer, Payload, Range, Task
-from sfumato.runtime.cluster import ClusterConfig, ProcessCluster
+from sfumato.runtime.cluster import ProcessCluster
+from sfumato.runtime.crew import ClusterConfig
 
 E = TypeVar("E")
 

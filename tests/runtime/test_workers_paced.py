@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
-from sfumato.core.commands import Drop, Halt, Load
+from sfumato.core.commands import Admit, Drop, Halt, Load
 from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, Progress, WorkerLost, WorkerUp
-from sfumato.core.values import Stage
+from sfumato.core.values import Shape, Stage
 from sfumato.errors import WorkerError
 
 from .cluster_rig import Rig, cluster_of, task
@@ -282,5 +282,19 @@ def test_a_worker_that_falls_silent_is_taken_for_dead(tmp_path: Path) -> None:
             await rig.next(WorkerUp)
             rig.launch("a", DIFFUSE, 8)
             assert (await rig.next(ChunkDone)).progress[0].units == 8
+
+    asyncio.run(scene())
+
+
+def test_a_lowered_request_is_made_as_it_was_accepted(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await rig.next(WorkerUp)
+            rig.cluster.accept("m", task("a", steps=8))
+            rig.cluster.execute(Admit(job="a", shape=Shape(height=16, width=32), steps=4))
+            for stage, units in ((Stage.ENCODE, 1), (Stage.DIFFUSE, 4), (Stage.DECODE, 1)):
+                rig.launch("a", stage, units)
+                assert (await rig.next(ChunkDone)).progress[0].error == ""
+            assert rig.cluster.output("a").shape == (1, 16, 32, 3)
 
     asyncio.run(scene())

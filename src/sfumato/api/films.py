@@ -76,7 +76,7 @@ def resource(film: Film, service: Service) -> Json:
         "remixed_from_video_id": None,
         "num_frames": film.shape.frames,
         "fps": film.fps,
-        "num_inference_steps": ask.steps,
+        "num_inference_steps": ticket.steps,
         "seed": ask.seed,
         "queue_position": service.queue_position(ticket) if live else 0,
         "predicted_finish_s": service.predicted_finish_s(ticket) if live else None,

@@ -153,7 +153,7 @@ def _answer(tickets: Sequence[Ticket], body: ImageBody, rows: Sequence[Json]) ->
         "ids": [ticket.id for ticket in tickets],
         "model": first.ask.model,
         "seed": first.ask.seed,
-        "num_inference_steps": first.ask.steps,
+        "num_inference_steps": first.steps,
         "timings": joint_timings(outcomes),
         "slo": slo(tickets),
     }

@@ -20,6 +20,8 @@ from sfumato.profiling import Bench, Campaign, Step, hardware, measure, versions
 from sfumato.report.tables import Table
 from sfumato.runtime.cluster import ProcessCluster
 
+MIB = 1 << 20
+
 
 @click.command("profile", epilog="Try it: sfumato profile --quick && sfumato serve")
 @click.option(
@@ -103,6 +105,7 @@ async def _with_bar(offer: Offer, bench: Bench, campaign: Campaign, console: Con
 
 def summary(profile: Profile) -> Table:
     """Every point on a line."""
+    peaks = {peak.key: peak.bytes for peak in profile.peaks}
     rows = [
         (
             point.stage,
@@ -112,9 +115,10 @@ def summary(profile: Profile) -> Table:
             "2" if point.guided else "1",
             f"{point.seconds * 1000:.1f}",
             f"{(point.p10_s or point.seconds) * 1000:.1f} - {(point.p90_s or point.seconds) * 1000:.1f}",
+            f"{peaks[point.key] / MIB:.1f}" if point.key in peaks else "-",
             str(point.n),
         )
         for point in profile.points
     ]
-    columns = ("stage", "size", "degree", "batch", "passes", "ms a unit", "p10 - p90", "n")
+    columns = ("stage", "size", "degree", "batch", "passes", "ms a unit", "p10 - p90", "peak MiB", "n")
     return Table(title=f"{profile.model} on {profile.hardware}", columns=columns, rows=tuple(rows))

@@ -15,7 +15,8 @@ from sfumato.assemble import Setup, live, nowhere
 from sfumato.config import Config, gpu_count, profile_folder, usable_cores
 from sfumato.cost import read_profiles
 from sfumato.models import Offer, describe
-from sfumato.runtime.cluster import ClusterConfig, ProcessCluster
+from sfumato.runtime.cluster import ProcessCluster
+from sfumato.runtime.crew import ClusterConfig
 from sfumato.runtime.engine import Engine
 from sfumato.runtime.records import JournalFolder
 

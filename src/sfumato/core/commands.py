@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfumato.core.values import Chunk, Group, Outcome, PartId, Rank, Value
+from sfumato.core.values import Chunk, Group, Outcome, PartId, Rank, Shape, Value
 
 
 class Command(Value, frozen=True, kw_only=True, tag=True):
@@ -44,6 +44,14 @@ class Drop(Command, frozen=True, kw_only=True):
     part: PartId
 
 
+class Admit(Command, frozen=True, kw_only=True):
+    """A waiting request is to be made with less than it asked for; comes before its first launch."""
+
+    job: str
+    shape: Shape
+    steps: int
+
+
 class Reply(Command, frozen=True, kw_only=True):
     """A request has ended; tell its client, and free whatever is still held for it."""
 
@@ -56,4 +64,7 @@ class WakeAt(Command, frozen=True, kw_only=True):
     at: float
 
 
-AnyCommand = Launch | Halt | Load | Drop | Reply | WakeAt
+Order = Admit | Launch | Halt | Load | Drop
+"""What workers are concerned with; the rest is for clients and the clock."""
+
+AnyCommand = Admit | Launch | Halt | Load | Drop | Reply | WakeAt

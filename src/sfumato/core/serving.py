@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sfumato.core.backlog import Backlog
-from sfumato.core.commands import AnyCommand, Halt, Launch, Reply, WakeAt
+from sfumato.core.commands import Admit, AnyCommand, Halt, Launch, Reply, WakeAt
 from sfumato.core.cost import Costs
 from sfumato.core.events import (
     AnyEvent,
@@ -204,6 +204,7 @@ class Serving:
     def _apply(self, plan: Plan, view: View, commands: list[AnyCommand]) -> None:
         for admission in plan.admissions:
             self.backlog.admit(admission.job, admission.shape, admission.steps)
+            commands.append(Admit(job=admission.job, shape=admission.shape, steps=admission.steps))
         for refusal in plan.refusals:
             job = self.backlog.live[refusal.job]
             self._reply(self.backlog.end(job, Move.REFUSE, self.now, refusal.reason), commands)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Protocol
 
-from sfumato.core.commands import Drop, Halt, Launch, Load
+from sfumato.core.commands import Drop, Launch, Load, Order
 from sfumato.core.events import AnyEvent, ChunkDone, ChunkFailed, Dropped, Loaded, LoadFailed, WorkerLost, WorkerUp
 from sfumato.core.values import Chunk, Group, PartId, Rank, RankInfo, Stage, Value
 from sfumato.errors import WorkerError
@@ -30,7 +30,7 @@ class Cluster(Protocol):
     def on_weight(self, callback: Callable[[int, int, int], None]) -> None:
         """Where the peak bytes and the bytes a job go of a chunk that was weighed, before its event."""
 
-    def execute(self, command: Launch | Halt | Load | Drop, *, weigh: bool = False) -> None:
+    def execute(self, command: Order, *, weigh: bool = False) -> None:
         """Start doing it."""
 
     def forget(self, job: str) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.core.commands import Drop, Halt, Launch, Load
+from sfumato.core.commands import Admit, Drop, Halt, Launch, Load, Order
 from sfumato.core.events import (
     AnyEvent,
     ChunkDone,
@@ -121,12 +121,14 @@ class ProcessCluster:
         self._look()
 
     def accept(self, model: str, task: Task) -> None:
-        """Take a job's task, before its Arrived event; again if admission lowers it, before its first launch."""
+        """Take a job's task, before its Arrived event."""
         self._kept[task.id] = Kept(model, task, self._offers[model].spec)
 
-    def execute(self, command: Launch | Halt | Load | Drop, *, weigh: bool = False) -> None:
+    def execute(self, command: Order, *, weigh: bool = False) -> None:
         """Do what the core asks; what comes of it is reported by events. `weigh`: see `on_weight`."""
         match command:
+            case Admit(job=job, shape=shape, steps=steps):
+                self._kept[job].lower(shape, steps)
             case Launch():
                 self._launch(command, weigh=weigh)
             case Halt(seq=seq, jobs=jobs):

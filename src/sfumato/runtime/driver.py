@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from sfumato.core.commands import AnyCommand, Drop, Halt, Launch, Load, Reply, WakeAt
+from sfumato.core.commands import Admit, AnyCommand, Drop, Halt, Launch, Load, Order, Reply, WakeAt
 from sfumato.core.events import AnyEvent, Woke
 from sfumato.core.serving import Serving
 from sfumato.core.values import Outcome
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class Executor(Protocol):
     """Whoever runs chunks: a cluster of processes, or the fake one. It posts events by the callback it was given."""
 
-    def execute(self, command: Launch | Halt | Load | Drop) -> None:
+    def execute(self, command: Order) -> None:
         """Start doing it; never blocks, never raises for what a worker does."""
         ...
 
@@ -68,7 +68,7 @@ class Driver:
             return
         for command in commands:
             match command:
-                case Launch() | Halt() | Load() | Drop():
+                case Admit() | Launch() | Halt() | Load() | Drop():
                     self._executor.execute(command)
                 case Reply(outcome=outcome):
                     self._on_reply(outcome)

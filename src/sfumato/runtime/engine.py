@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from sfumato.core.commands import AnyCommand, Launch
+from sfumato.core.commands import Admit, AnyCommand, Launch
 from sfumato.core.events import AnyEvent, Arrived, Cancelled
 from sfumato.core.serving import Serving
 from sfumato.core.values import Job, JobState, Outcome, Request, Stage
@@ -75,7 +75,7 @@ class Engine:
         """Bring the workers up. Raises WorkerError."""
         self._loop = asyncio.get_running_loop()
         self._driver = Driver(
-            self.serving, self._cluster, on_reply=self._reply, on_commands=self._launched, on_crash=self._crash
+            self.serving, self._cluster, on_reply=self._reply, on_commands=self._note, on_crash=self._crash
         )
         self._cluster.on_event(self._driver.post)
         self._cluster.on_progress(self._progress)
@@ -174,9 +174,12 @@ class Engine:
             self._cluster.forget(outcome.request)
         ticket.ended.set()
 
-    def _launched(self, commands: tuple[AnyCommand, ...]) -> None:
+    def _note(self, commands: tuple[AnyCommand, ...]) -> None:
         for command in commands:
-            if isinstance(command, Launch):
+            if isinstance(command, Admit):
+                ticket = self._tickets[command.job]
+                ticket.shape, ticket.steps = command.shape, command.steps
+            elif isinstance(command, Launch):
                 for job in command.chunk.jobs:
                     ticket = self._tickets[job]
                     self._waiting -= not ticket.started

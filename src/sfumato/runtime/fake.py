@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sfumato.core.commands import Drop, Halt, Launch, Load
+from sfumato.core.commands import Halt, Launch, Load, Order
 from sfumato.core.cost import Costs
 from sfumato.core.events import AnyEvent, Loaded
 from sfumato.core.serving import Serving
@@ -24,7 +24,7 @@ class FakeCluster:
         self._loop = asyncio.get_running_loop()
         self._flights: dict[int, tuple[Flight, int, asyncio.TimerHandle]] = {}
 
-    def execute(self, command: Launch | Halt | Load | Drop) -> None:
+    def execute(self, command: Order) -> None:
         """Schedule what the command leads to."""
         now = self._serving.now
         match command:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sfumato.core.values import STAGES, Group, ModelSpec, Rank, Stage
+from msgspec.structs import replace
+
+from sfumato.core.values import STAGES, Group, ModelSpec, Rank, Shape, Stage
 from sfumato.models.family import Task
 
 
@@ -17,6 +19,10 @@ class Kept:
         self.home: Group | None = None
         self.losses = 0  # workers that died while they ran it
         self._spec = spec
+
+    def lower(self, shape: Shape, steps: int) -> None:
+        """Admission accepted less than was asked for."""
+        self.task = replace(self.task, shape=shape, steps=steps)
 
     @property
     def rank(self) -> Rank | None:

@@ -49,6 +49,8 @@ class Ticket:
         self.created = wall  # unix time, seconds
         self.stage = Stage.ENCODE
         self.done = 0  # units done of `stage`, steps while it diffuses
+        self.steps = ask.steps  # what admission accepted, as the shape
+        self.shape = ask.shape
         self.decode_units = decode_units
         self.running = False
         self.started = False
@@ -62,7 +64,7 @@ class Ticket:
             return 1.0
         if self.stage is Stage.ENCODE:
             return 0.0
-        return min(0.99, self.done / self.ask.steps) if self.stage is Stage.DIFFUSE else 0.99
+        return min(0.99, self.done / self.steps) if self.stage is Stage.DIFFUSE else 0.99
 
 
 class Service(Protocol):

@@ -11,8 +11,9 @@ where a server says nothing, by this client's clock. A video's end is seen at th
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from sfumato.workload.played import Played
 
 POLL_S = 0.1
 PATIENCE_S = 3600.0
+GIVE_UP_S = 2.0
 
 
 Watch = Callable[[Played], None]
@@ -63,12 +65,13 @@ class Player:
     async def run(self) -> list[Played]:
         """Send all and wait for all. When it is cancelled, what is open ends as cancelled."""
         self._start = asyncio.get_running_loop().time()
-        sending = [asyncio.ensure_future(self._send(played)) for played in self.played]
+        sending = [asyncio.create_task(self._send(played)) for played in self.played]
         try:
             await asyncio.gather(*sending)
         finally:
             for task in sending:
-                task.cancel()
+                if not task.cancelling():  # a second cancellation would cut short what the first one set off
+                    task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
             for played in self.played:
                 if played.state is None:  # cancelled before its task had begun
@@ -99,7 +102,7 @@ class Player:
             "seed": arrival.seed,
             "num_inference_steps": arrival.steps,
             "guidance_scale": arrival.guidance,
-            "slo": arrival.cls if arrival.slo_s is not None else "none",
+            "slo": _slo_name(arrival.cls) if arrival.slo_s is not None else "none",
         }
         if arrival.slo_s is not None:
             fields["slo_ms"] = max(1.0, 1000 * (arrival.slo_s - (self.elapsed_s - arrival.at)))
@@ -124,13 +127,16 @@ class Player:
         """Posted, polled and fetched; given up on the server if this end is cancelled."""
         videos = self._client.videos
         extra = {**fields, "num_frames": arrival.shape.frames}
-        video = await videos.create(model=arrival.model, prompt=arrival.prompt, size=_size(arrival), extra_body=extra)
+        creating = asyncio.ensure_future(
+            videos.create(model=arrival.model, prompt=arrival.prompt, size=_size(arrival), extra_body=extra)
+        )
         try:
+            video = await asyncio.shield(creating)
             while video.status in ("queued", "in_progress"):
                 await asyncio.sleep(self._poll_s)
                 video = await videos.retrieve(video.id)
         except asyncio.CancelledError:
-            await asyncio.shield(_give_up(videos.delete(video.id)))
+            await _give_up(creating, videos)
             raise
         told = video.model_dump()
         if video.status != "completed":
@@ -183,12 +189,18 @@ def _size(arrival: Arrival) -> Any:
     return f"{arrival.shape.width}x{arrival.shape.height}"
 
 
-async def _give_up(deletion: Awaitable[Any]) -> None:
+def _slo_name(cls: str) -> str:
+    """A class's name as the header and field of the API may carry it."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", cls)[:32]
+
+
+async def _give_up(creating: asyncio.Future[Any], videos: Any) -> None:
+    """Cancel a video on the server, also one whose POST is still under way: the server would draw it for nobody."""
     try:
-        async with asyncio.timeout(2.0):
-            await deletion
+        async with asyncio.timeout(GIVE_UP_S):
+            await videos.delete((await creating).id)
     except Exception:  # noqa: BLE001 (the load is ending; a server that is gone has given it up as well)
-        pass
+        creating.cancel()
 
 
 def _video_state(told: dict[str, Any]) -> JobState:

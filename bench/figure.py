@@ -1,7 +1,7 @@
 """A figure: what was measured, what it should be, and whether that was held; and the file that keeps the last run.
 
-Rules: a program's `measure(quick)` returns its figures and details; the whole of it goes to bench/results/NAME.json with
-the machine, the date and the commit. Quick runs (fewer repeats, for busy machines) are kept apart and prove nothing.
+Rules: a program's `measure(quick)` returns its figures and details; all of it goes to bench/results/NAME.json with the
+machine, the date and the commit. Quick runs (fewer repeats, for busy machines) are kept apart and prove nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How fast the planner is: events a second of the simulator under `fixed`, and one decision of `sfumato`.
 
-Both on 8 simulated ranks with a profile of Flux on H100s. A decision is one call of `plan` in a running simulation while
-about 64 requests are live, so with queues, running chunks and a warm cost model as they come.
+Both on 8 simulated ranks with a profile of Flux on H100s. A decision is one call of `plan` in a running simulation
+while about 64 requests are live, so with queues, running chunks and a warm cost model as they come.
 """
 
 from __future__ import annotations

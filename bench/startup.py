@@ -1,4 +1,4 @@
-"""How light the package is: the time of `import sfumato` and of `sfumato --help`, and what the import must not pull in."""
+"""How light the package is: `import sfumato`, `sfumato --help`, and what the import may not pull in."""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ class Demo:
         """Measure, predict, and play the load once a policy."""
         folder = profiles_from or await self._calibrate()
         profiles = read_profiles(folder)
-        arrivals = make_load(standalone(profiles, self.models), ranks=self.workers, window_s=self.window_s)
+        arrivals = make_load(
+            standalone(profiles, self.models, ranks=self.workers), ranks=self.workers, window_s=self.window_s
+        )
         write_trace(self.folder / "load.jsonl", arrivals)
         self._introduce(arrivals)
         for policy in POLICIES:

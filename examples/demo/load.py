@@ -7,15 +7,15 @@ deadline is never under a second, which is what a person would call at once. The
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from sfumato.core.cost import Work
-from sfumato.core.values import ModelSpec, Shape, Stage
-from sfumato.cost import Profile, ProfileCosts
+from sfumato.cli.worlds import standalone as alone
+from sfumato.core.values import ModelSpec, RankInfo
+from sfumato.cost import Profile
 from sfumato.workload.arrivals import Arrival, draw
 from sfumato.workload.load import load
 from sfumato.workload.slo import Standalone
@@ -29,15 +29,10 @@ STEPS = (0.34, 2.0)  # the bounds of the factor on steps
 LEAST_SLO_S = 1.0
 
 
-def standalone(profiles: Iterable[Profile], models: dict[str, ModelSpec], device: str = "cpu") -> Standalone:
-    """Seconds that a request takes alone on one rank, by the profiles."""
-    costs = ProfileCosts(profiles, models, correct=False)
-
-    def seconds(model: str, shape: Shape, steps: int, guided: bool) -> float:
-        works = (Work(model=model, stage=s, shapes=(shape,), guided=guided, device=device) for s in Stage)
-        return sum(models[model].units(work.stage, shape, steps) * costs.unit_s(work) for work in works)
-
-    return seconds
+def standalone(profiles: Sequence[Profile], models: dict[str, ModelSpec], *, ranks: int) -> Standalone:
+    """Seconds that a request takes alone, by the profiles."""
+    device = profiles[0].device if profiles else "cpu"
+    return alone(profiles, models, [RankInfo(rank=rank, device=device) for rank in range(ranks)])
 
 
 def make_load(alone_s: Standalone, *, ranks: int, window_s: float = WINDOW_S, seed: int | None = None) -> list[Arrival]:

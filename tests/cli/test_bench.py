@@ -1,0 +1,128 @@
+"""`sfumato bench`: its load, its figures, and a run against the real HTTP service in front of a scripted one."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import Any
+
+import pytest
+
+from sfumato.cli.bench import Bench, Run
+from sfumato.cli.loads import quick_workload, with_slo
+from sfumato.cli.scores import rows, score, tables
+from sfumato.core.values import JobState, Shape
+from sfumato.errors import ConfigError, SfumatoError
+from sfumato.workload.arrivals import Arrival, draw
+from sfumato.workload.played import Played
+from tests.api.service import asynchronous, open_site
+
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+
+SERVED: dict[str, dict[str, Any]] = {
+    name: {
+        "id": name,
+        "modality": kind,
+        "default_size": "64x48",
+        "default_num_inference_steps": 4,
+        "default_guidance_scale": 3.0,
+        "default_num_frames": frames,
+    }
+    for name, kind, frames in (("a", "image", 1), ("b", "video", 9), ("c", "image", 1))
+}
+
+
+def bench(**changes: Any) -> Bench:
+    fields: dict[str, Any] = {
+        "base_url": "",
+        "api_key": "none",
+        "workload": None,
+        "num_prompts": 6,
+        "request_rate": inf,
+        "mix": None,
+        "slo": None,
+        "slo_scale": None,
+        "max_concurrency": None,
+        "warmup_requests": 1,
+        "seed": 1,
+    }
+    return Bench(**fields | changes)
+
+
+def ended(number: int, state: JobState | None, latency_s: float = 1.0, slo_s: float | None = 5.0) -> Played:
+    at = float(number)
+    cls = "even" if number % 2 == 0 else "odd"
+    arrival = Arrival(at=at, cls=cls, model="a", shape=Shape(height=8, width=8), steps=1, slo_s=slo_s)
+    return Played(number=number, arrival=arrival, sent=at, finished=at + latency_s, state=state)
+
+
+def test_quick_flags_make_requests_of_the_first_model_of_each_kind() -> None:
+    drawn = draw(quick_workload(SERVED, 50, 2.0, "image=0.5,video=0.5"), seed=0)
+    assert {(one.model, one.shape.frames) for one in drawn} == {("a", 1), ("b", 9)}
+    assert len(drawn) == 50
+    assert {one.model for one in draw(quick_workload(SERVED, 9, 2.0, "videos"))} == {"b"}
+
+
+def test_an_infinite_rate_sends_all_at_once() -> None:
+    assert max(one.at for one in draw(quick_workload(SERVED, 50, inf, None))) < 1e-3
+
+
+@pytest.mark.parametrize("mix", ["sound=1", "image=many", "video=1,film=1"])
+def test_a_mix_that_cannot_be_is_an_error_that_names_the_flag(mix: str) -> None:
+    with pytest.raises(ConfigError, match="--mix"):
+        quick_workload(SERVED, 5, 1.0, mix)
+
+
+def test_one_slo_rule_goes_for_all_classes_and_two_are_an_error() -> None:
+    workload = quick_workload(SERVED, 5, 1.0, None)
+    assert {entry.slo for entry in with_slo(workload, 2.5, None).classes} == {2.5}
+    with pytest.raises(ConfigError, match="--slo-scale"):
+        with_slo(workload, 2.5, 3.0)
+
+
+def test_attainment_counts_refused_and_failed_as_missed_and_leaves_best_effort_out() -> None:
+    states = (JobState.DONE, JobState.LATE, JobState.REJECTED, JobState.FAILED)
+    played = [ended(number, state) for number, state in enumerate(states)]
+    found = score([*played, ended(4, JobState.DONE, slo_s=None)])
+    assert (found["slo_judged"], found["slo_attainment_rate"], found["done"], found["late"]) == (4, 0.25, 2, 1)
+    assert found["slo_attainment_low"] < 0.25 < found["slo_attainment_high"]
+    assert found["throughput_qps"] == pytest.approx(3 / 5.0)
+    assert found["latency_p50"] == 1.0
+    assert "peak_memory" in found
+
+
+def test_the_figures_by_class_cover_all_requests() -> None:
+    played = [ended(number, JobState.DONE) for number in range(5)]
+    assert {name: part["requests"] for name, part in rows(played)["by_class"].items()} == {"even": 3, "odd": 2}
+    assert [line[0] for line in tables(played)[0].rows] == ["even", "odd", "all"]
+
+
+def test_nothing_that_was_judged_has_no_attainment() -> None:
+    assert score([ended(0, None)])["slo_attainment_rate"] is None
+    assert score([])["latency_p99"] is None
+
+
+@asynchronous
+async def test_a_run_measures_standalone_times_and_gives_every_request_an_outcome() -> None:
+    async with open_site() as site:
+        run = Run(bench(base_url=site.url, slo_scale=50.0, mix="image=0.5,video=0.5"))
+        await run.play()
+    results = run.results()
+    assert set(results["standalone_s"]) == {"image", "video"}
+    assert results["standalone_s"]["image"] == pytest.approx(0.4)  # the studio's clock: 4 steps of 0.1 s
+    assert (results["requests"], results["done"], results["slo_attainment_rate"]) == (6, 6, 1.0)
+    assert [row["slo_s"] for row in results["requests_sent"]] == pytest.approx([20.0] * 6)
+    assert results["asked"]["request_rate"] == "inf"
+
+
+@asynchronous
+async def test_a_refused_warm_up_ends_the_run_with_the_reason() -> None:
+    async with open_site() as site:
+        site.studio.failure = "out of memory"
+        with pytest.raises(SfumatoError, match=r"warm-up request of class image failed.*out of memory"):
+            await Run(bench(base_url=site.url)).play()
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with pytest.raises(SfumatoError, match=r"--base-url: http://127\.0\.0\.1:9 does not answer"):
+        asyncio.run(Run(bench(base_url="http://127.0.0.1:9")).play())

@@ -1,0 +1,136 @@
+"""`sfumato simulate` on a small workload with a published profile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sfumato.cli import cli
+from sfumato.cli.worlds import world_of
+from sfumato.core.values import Shape
+from sfumato.errors import ConfigError
+from sfumato.workload.load import parse
+
+PROFILES = Path(__file__).parents[2] / "profiles" / "published"
+WORKLOAD = f"""
+seed = 3
+requests = 12
+noise = 0.01
+[pool]
+ranks = 4
+device = "h100"
+[[models]]
+name = "flux"
+profile = "{PROFILES / "h100-flux1-dev-modelled.json"}"
+distilled = true
+[[classes]]
+name = "small"
+size = "512x512"
+steps = 28
+guidance = 3.5
+slo_scale = 3.0
+[[classes]]
+name = "large"
+size = "2048x2048"
+steps = 28
+guidance = 3.5
+slo_scale = 3.0
+[arrivals]
+process = "poisson"
+per_minute = 90
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_profiles_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Path:
+    path = tmp_path / "mixed.toml"
+    path.write_text(WORKLOAD)
+    return path
+
+
+def simulate(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["simulate", *map(str, words)], terminal_width=120)
+
+
+def test_policies_stand_side_by_side_with_their_gain_over_the_first(workload: Path) -> None:
+    result = simulate(workload, "--policy", "fixed", "--policy", "sfumato", "--policy", "srtf", "--seeds", 2)
+    assert result.exit_code == 0, result.output
+    for word in ("fixed", "sfumato", "srtf", "small", "large", "Points over fixed, paired", "2 seeds"):
+        assert word in result.output
+
+
+def test_modelled_and_estimated_times_are_named(workload: Path) -> None:
+    result = simulate(workload, "--seeds", 1)
+    assert "modelled times" in result.output
+    assert "flux: modelled on h100" in result.output
+    assert "encode of all classes" in result.output
+
+
+def test_the_json_has_a_run_a_seed_and_the_same_arrivals_for_all(workload: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "figures.json"
+    assert simulate(workload, "--seeds", 3, "--out", out).exit_code == 0
+    found = json.loads(out.read_text())["mixed"]
+    assert found["seeds"] == [3, 4, 5]
+    assert [profile["kind"] for profile in found["profiles"]] == ["modelled"]
+    fixed, sfumato = found["policies"]["fixed"], found["policies"]["sfumato"]
+    assert [run["requests"] for run in fixed] == [12, 12, 12]
+    counts = [{name: part["requests"] for name, part in run["by_slo"].items()} for run in fixed]
+    assert counts == [{name: part["requests"] for name, part in run["by_slo"].items()} for run in sfumato]
+
+
+def test_the_journal_of_every_run_replays(workload: Path, tmp_path: Path) -> None:
+    assert simulate(workload, "--seeds", 1, "--journal", tmp_path / "kept").exit_code == 0
+    for policy in ("fixed", "sfumato"):
+        result = CliRunner().invoke(cli, ["replay", str(tmp_path / "kept" / "mixed" / policy / "seed-3")])
+        assert "replay to the same commands" in result.output
+
+
+def test_factors_tighten_the_workload(workload: Path, tmp_path: Path) -> None:
+    attainments = []
+    for factor in (1.0, 0.2):
+        simulate(workload, "--seeds", 1, "--policy", "sfumato", "--slo-factor", factor, "--out", tmp_path / "f.json")
+        run = json.loads((tmp_path / "f.json").read_text())["mixed"]["policies"]["sfumato"][0]
+        attainments.append(run["slo_attainment_rate"])
+    assert attainments[0] > attainments[1]
+
+
+def test_a_model_without_a_profile_is_an_error_that_says_what_to_do() -> None:
+    text = WORKLOAD.replace("profile = ", "# ")
+    with pytest.raises(ConfigError, match=r'there is no profile for "flux".*--profile'):
+        world_of(parse(text))
+
+
+def test_an_embedded_model_is_simulated_from_estimates_and_that_is_said() -> None:
+    text = WORKLOAD.replace('name = "flux"', 'name = "sfumato/tiny-image"').replace("profile = ", "# ")
+    text = text.replace("512x512", "128x128").replace("2048x2048", "96x96")
+    workload = parse(text)
+    world = world_of(workload, [str(PROFILES)])
+    (remark,) = world.remarks(workload)
+    assert "no profile; estimated: encode of all classes; diffuse of all classes" in remark
+
+
+def test_a_standalone_request_takes_its_fastest_degree() -> None:
+    world = world_of(parse(WORKLOAD))
+    alone_s = world.standalone_s()
+    shape = Shape(height=2048, width=2048)
+    lone = world_of(parse(WORKLOAD.replace("ranks = 4", "ranks = 1"))).standalone_s()
+    assert alone_s("flux", shape, 28, False) < 0.5 * lone("flux", shape, 28, False)
+
+
+def test_an_unknown_policy_is_named(workload: Path) -> None:
+    result = simulate(workload, "--policy", "lucky")
+    assert result.exit_code
+    assert "lucky" in str(result.exception)
+
+
+def test_the_verb_is_listed() -> None:
+    assert "simulate" in cli.list_commands(click.Context(cli))

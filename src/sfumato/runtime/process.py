@@ -39,9 +39,10 @@ class WorkerProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "sfumato.runtime.worker", "--fd", str(theirs.fileno())]
-            # a session of its own: Ctrl-C is for the controller, which ends its workers in order
+            # A process group of its own: Ctrl-C is for the controller, which ends its workers in order. Not a session of its
+            # own: Linux's autogroups would give each worker as much of the cores as the controller, whatever its niceness.
             self.process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0
             )
         ours.setblocking(False)
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)

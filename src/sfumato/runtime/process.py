@@ -39,8 +39,8 @@ class WorkerProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "sfumato.runtime.worker", "--fd", str(theirs.fileno())]
-            # A process group of its own: Ctrl-C is for the controller, which ends its workers in order. Not a session of its
-            # own: Linux's autogroups would give each worker as much of the cores as the controller, whatever its niceness.
+            # A process group of its own: Ctrl-C is for the controller, which ends its workers in order. Not a session:
+            # Linux's autogroups would give each worker as much of the cores as the controller, whatever its niceness.
             self.process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ from sfumato.workload.load import load
 from sfumato.workload.spec import Workload
 
 Runs = dict[str, list[Metrics]]  # policy -> a run a seed
+Bounds = list[float | None]  # a seed: the attainment that no schedule beats
+
+WIDE = 120  # where nobody looks at a terminal, tables keep their width
+BOUNDED = 400  # requests up to which the bound is found without being asked for: a few seconds a seed
 
 
 @click.command(
@@ -51,6 +56,12 @@ Runs = dict[str, list[Metrics]]  # policy -> a run a seed
 )
 @click.option("--rate-factor", type=click.FloatRange(min=0, min_open=True), help="Multiplies every arrival rate.")
 @click.option("--slo-factor", type=click.FloatRange(min=0, min_open=True), help="Multiplies every SLO.")
+@click.option(
+    "--bound/--no-bound",
+    "bounded",
+    default=None,
+    help=f"Compare with the most that any schedule could serve in time.  [default: up to {BOUNDED} requests]",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
 @click.option(
     "--journal",
@@ -65,6 +76,7 @@ def command(
     profiles: tuple[str, ...],
     rate_factor: float | None,
     slo_factor: float | None,
+    bounded: bool | None,
     out: Path | None,
     journal: Path | None,
 ) -> None:
@@ -72,16 +84,17 @@ def command(
 
     Every policy gets the same arrivals and the same noise, seed by seed, so the runs are paired.
     """
-    console, figures = Console(), {}
+    console, figures = Console() if sys.stdout.isatty() else Console(width=WIDE), {}
     for path in workloads:
         workload = _scaled(load(path), rate_factor, slo_factor)
         world = world_of(workload, profiles)
         for remark in world.remarks(workload):
             console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
         runs = _play(workload, world, policies, seeds, journal and journal / path.stem)
-        for table in tables(path.stem, runs, world):
+        bounds = _bounds(workload, world, seeds, bounded)
+        for table in tables(path.stem, runs, world, bounds):
             console.print(table.rich())
-        figures[path.stem] = _figures(workload, world, runs)
+        figures[path.stem] = _figures(workload, world, runs, bounds)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures, indent=1))
@@ -116,6 +129,22 @@ def _play(workload: Workload, world: World, policies: Sequence[str], seeds: int,
     return runs
 
 
+def _bounds(workload: Workload, world: World, seeds: int, wanted: bool | None) -> Bounds:
+    """By seed; empty where it is not wanted, or was not asked for and would take long."""
+    if wanted is False:
+        return []
+    from sfumato.sim.bound import bound  # scipy takes half a second to import
+
+    standalone_s = world.standalone_s()
+    found: Bounds = []
+    for seed in range(workload.seed, workload.seed + seeds):
+        asked = list(requests(draw(workload, seed=seed, standalone_s=standalone_s)))
+        if wanted is None and len(asked) > BOUNDED:
+            return []
+        found.append(bound(asked, world.ranks, world.models, world.costs).attainment)
+    return found
+
+
 def _folder(policy: str) -> str:
     return policy.replace(":", "-").replace("/", "-")
 
@@ -131,8 +160,11 @@ def _keep(entries: Sequence[Entry], folder: Path | None) -> None:
 # -- what is shown ----------------------------------------------------------------------------------------------------
 
 
-def tables(name: str, runs: Runs, world: World) -> list[Table]:
-    """Policies side by side; means over the seeds, with Student's 95% interval of the attainment."""
+def tables(name: str, runs: Runs, world: World, bounds: Bounds) -> list[Table]:
+    """Policies side by side; means over the seeds, with Student's 95% interval of the attainment.
+
+    "of bound" is attainment over the most that any schedule could reach, which knows all arrivals beforehand.
+    """
     kinds = {str(profile.kind) for profile in world.profiles} or {"estimated"}
     first = next(iter(runs.values()))
     count = number(_mean([float(one.overall.requests) for one in first]))
@@ -140,17 +172,28 @@ def tables(name: str, runs: Runs, world: World) -> list[Table]:
     title = (
         f"{name}, simulated: {count} requests, {len(world.ranks)} ranks, {seeds}, {' and '.join(sorted(kinds))} times"
     )
-    columns = ("policy", "in time", "95%", "mean s", "p95 s", "p99 s", "busy", "pauses")
-    rows = tuple((policy, *_cells(metrics)) for policy, metrics in runs.items())
+    columns = (
+        "policy",
+        "in time",
+        "95%",
+        *(("of bound",) if bounds else ()),
+        "mean s",
+        "p95 s",
+        "p99 s",
+        "busy",
+        "pauses",
+    )
+    rows = tuple((policy, *_cells(metrics, bounds)) for policy, metrics in runs.items())
     return [Table(title=title, columns=columns, rows=rows), _by_class(runs), *_gains(runs)]
 
 
-def _cells(metrics: Sequence[Metrics]) -> tuple[str, ...]:
+def _cells(metrics: Sequence[Metrics], bounds: Bounds) -> tuple[str, ...]:
     whole = [one.overall for one in metrics]
     mean, low, high = _attainment(whole)
     return (
         percent(mean),
         NONE if low is None or high is None else interval(max(0.0, low), min(1.0, high)),
+        *((percent(_mean(of_bound(metrics, bounds))),) if bounds else ()),
         *(number(_mean([_latency(one, key) for one in whole])) for key in ("mean", "p95", "p99")),
         percent(_mean([one.utilisation for one in metrics])),
         number(_mean([float(one.pauses) for one in whole])),
@@ -191,6 +234,12 @@ def _attainment(parts: Sequence[Summary]) -> tuple[float | None, float | None, f
     return mean_interval(found) if found else (None, None, None)
 
 
+def of_bound(metrics: Sequence[Metrics], bounds: Bounds) -> list[float]:
+    """Attainment over the bound, by seed; seeds in which nothing can be served in time are left out."""
+    pairs = zip((one.overall.attainment for one in metrics), bounds, strict=False)
+    return [attainment / most for attainment, most in pairs if attainment is not None and most]
+
+
 def _latency(summary: Summary, key: str) -> float | None:
     return None if summary.latency is None else float(getattr(summary.latency, key))
 
@@ -200,7 +249,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _figures(workload: Workload, world: World, runs: Runs) -> dict[str, Any]:
+def _figures(workload: Workload, world: World, runs: Runs, bounds: Bounds) -> dict[str, Any]:
     """For the JSON file."""
     kept = ("model", "device", "kind", "source")
     return {
@@ -208,5 +257,6 @@ def _figures(workload: Workload, world: World, runs: Runs) -> dict[str, Any]:
         "seeds": [workload.seed + place for place in range(len(next(iter(runs.values()))))],
         "profiles": [{key: getattr(profile, key) for key in kept} for profile in world.profiles],
         "remarks": world.remarks(workload),
+        "bounds": bounds,
         "policies": {policy: [one.results() for one in metrics] for policy, metrics in runs.items()},
     }

@@ -5,4 +5,5 @@ POLICIES: dict[str, str] = {
     "edf": "sfumato.policies.ordered:EarliestDeadline",
     "srtf": "sfumato.policies.ordered:ShortestRemaining",
     "sfumato": "sfumato.policies.sfumato:Sfumato",
+    "tetriserve": "sfumato.policies.tetriserve:TetriServe",
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from examples.demo.gallery import draw_all
 from examples.demo.load import WINDOW_S, make_load, standalone
-from examples.demo.predict import predict
+from examples.demo.predict import pace_of, predict
 from examples.demo.results import Compared, results, table
 from examples.demo.runs import run_load, told
 from examples.demo.server import run_verb
@@ -27,6 +27,7 @@ from rich.console import Console
 from sfumato.assemble import Setup
 from sfumato.config import EMBEDDED, usable_cores
 from sfumato.cost import Profile, read_profiles
+from sfumato.errors import SfumatoError
 from sfumato.models import describe
 from sfumato.report.metrics import Metrics
 from sfumato.workload.arrivals import Arrival
@@ -34,6 +35,7 @@ from sfumato.workload.played import Played
 from sfumato.workload.trace import write_trace
 
 POLICIES = ("fixed", "sfumato")
+MOST_WORKERS = 4  # more would need more requests than a minute shows
 
 
 class Demo:
@@ -45,20 +47,21 @@ class Demo:
         self.window_s = window_s
         self.console = console
         self.models = {name: describe(source, name).spec for name, source in EMBEDDED.items()}
+        self.profiles: tuple[Profile, ...] = ()
         self.played: dict[str, list[Played]] = {}
         self.predicted: dict[str, list[Metrics]] = {}
 
     async def run(self, profiles_from: Path | None) -> None:
         """Measure, predict, and play the load once a policy."""
         folder = profiles_from or await self._calibrate()
-        profiles = read_profiles(folder)
+        self.profiles = read_profiles(folder)
         arrivals = make_load(
-            standalone(profiles, self.models, ranks=self.workers), ranks=self.workers, window_s=self.window_s
+            standalone(self.profiles, self.models, ranks=self.workers), ranks=self.workers, window_s=self.window_s
         )
         write_trace(self.folder / "load.jsonl", arrivals)
         self._introduce(arrivals)
         for policy in POLICIES:
-            self.predicted[policy] = self._predict(policy, profiles, arrivals)
+            self.predicted[policy] = predict(self._setup(policy), arrivals, ranks=self.workers)
         for policy in POLICIES:
             await run_load(
                 policy,
@@ -76,7 +79,8 @@ class Demo:
         for policy, played in self.played.items():
             run = told(policy, played, self.folder / policy)
             if run.story.lives:
-                compared.append(Compared(run=run, predicted=tuple(self.predicted[policy])))
+                pace = pace_of(run.story, self._setup(policy))
+                compared.append(Compared(run=run, predicted=tuple(self.predicted[policy]), pace=pace))
         if not compared:
             return 0
         draw_all(compared, self.folder)
@@ -102,39 +106,43 @@ class Demo:
             soft_wrap=True,
         )
 
-    def _predict(self, policy: str, profiles: tuple[Profile, ...], arrivals: Sequence[Arrival]) -> list[Metrics]:
-        setup = Setup(models=self.models, profiles=profiles, policy=policy)
-        return predict(setup, arrivals, ranks=self.workers)
+    def _setup(self, policy: str) -> Setup:
+        return Setup(models=self.models, profiles=self.profiles, policy=policy)
 
 
 def main() -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything; what it held is removed")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="worker processes (default: one a core)")
+    parser.add_argument("--workers", type=int, default=min(usable_cores(), MOST_WORKERS), help="one a core, at most 4")
     parser.add_argument("--window", type=float, default=WINDOW_S, help="seconds over which the load is spread")
     parser.add_argument("--profiles", type=Path, help="measured profiles, instead of measuring now")
     given = parser.parse_args()
     console = Console()
     began = time.monotonic()
     demo = Demo(_cleared(given.out), workers=given.workers, window_s=given.window, console=console)
-    interrupted = False
+    status = 0
     try:
         asyncio.run(demo.run(given.profiles))
     except KeyboardInterrupt:
-        interrupted = True
         console.print("stopped; keeping what there is")
+        status = 130
+    except (RuntimeError, TimeoutError, SfumatoError) as error:
+        console.print(f"the demo broke off: {error or 'the server did not answer in time'}", style="bold red")
+        status = 1
     left = demo.finish()
-    console.print(f"{time.monotonic() - began:.0f} s; everything is in {given.out}/index.html", soft_wrap=True)
-    if interrupted:
-        return 130
-    if left:
+    page = given.out / "index.html"
+    where = f"everything is in {page}" if page.exists() else "there is nothing to show yet"
+    console.print(f"{time.monotonic() - began:.0f} s; {where}", soft_wrap=True)
+    if left and not status:
         console.print(f"{left} requests were left without an outcome", style="bold red")
-    return 1 if left else 0
+        status = 1
+    return status
 
 
 def _cleared(folder: Path) -> Path:
-    """An empty folder; only what a demo wrote is removed."""
+    """A folder without what an earlier demo left in it."""
+    (folder / "index.html").unlink(missing_ok=True)
     for name in ("profiles", *POLICIES):
         shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from sfumato.workload.slo import Standalone
 from sfumato.workload.spec import Workload
 
 FILE = Path(__file__).parents[2] / "recipes" / "workloads" / "demo.toml"
-LOAD = 0.75
+LOAD = 0.8
 WINDOW_S = 55.0
 FEWEST, MOST = 44, 160
 STEPS = (0.34, 2.0)  # the bounds of the factor on steps

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from statistics import median
 
 from sfumato.assemble import Setup, simulated
+from sfumato.core.cost import Work
 from sfumato.core.journal import Entry
 from sfumato.core.values import RankInfo
-from sfumato.cost import Profile
+from sfumato.cost import Profile, ProfileCosts
 from sfumato.report.journal import tell
 from sfumato.report.metrics import Metrics, measure
+from sfumato.report.story import Span, Story
 from sfumato.sim import lognormal
 from sfumato.workload.arrivals import Arrival, requests
 
@@ -20,8 +22,7 @@ _P10_TO_P90 = 2.563  # standard deviations of a normal distribution
 
 def predict(setup: Setup, arrivals: Sequence[Arrival], *, ranks: int, seeds: int = SEEDS) -> list[Metrics]:
     """The figures of one simulated run a seed."""
-    device = setup.profiles[0].device if setup.profiles else "cpu"
-    infos = [RankInfo(rank=rank, device=device) for rank in range(ranks)]
+    infos = [RankInfo(rank=rank, device=device_of(setup.profiles)) for rank in range(ranks)]
     sigma = spread_of(setup.profiles)
     found = []
     for seed in range(seeds):
@@ -29,6 +30,11 @@ def predict(setup: Setup, arrivals: Sequence[Arrival], *, ranks: int, seeds: int
         simulated(setup, infos, requests(arrivals), noise=lognormal(seed, sigma), write=journal.append).run()
         found.append(measure(tell(journal)))
     return found
+
+
+def device_of(profiles: Sequence[Profile]) -> str:
+    """What was measured calls itself."""
+    return profiles[0].device if profiles else "cpu"
 
 
 def spread_of(profiles: Sequence[Profile]) -> float:
@@ -40,3 +46,26 @@ def spread_of(profiles: Sequence[Profile]) -> float:
         if point.p10_s is not None and point.p90_s is not None
     ]
     return median(shares) if shares else 0.05
+
+
+def pace_of(story: Story, setup: Setup) -> float:
+    """Seconds that the units of a run took, over what the profiles say of the same units."""
+    costs = ProfileCosts(setup.profiles, setup.models, correct=False)
+    took = expected = 0.0
+    for span in story.spans:
+        if span.units and all(job in story.lives for job in span.jobs):
+            took += span.seconds
+            expected += span.units * costs.unit_s(_work(span, story, device_of(setup.profiles)))
+    return took / expected if expected else 1.0
+
+
+def _work(span: Span, story: Story, device: str) -> Work:
+    asked = [story.lives[job].request for job in span.jobs]
+    return Work(
+        model=asked[0].model,
+        stage=span.stage,
+        shapes=tuple(request.shape for request in asked),
+        degree=len(span.group),
+        guided=asked[0].guided,
+        device=device,
+    )

@@ -13,48 +13,39 @@ from sfumato.report.metrics import Metrics, Summary
 from sfumato.report.tables import NONE, Table, number, percent
 
 Figure = Callable[[Metrics], float | None]
+Text = Callable[[float | None], str]
 
 
 class Compared(Value, frozen=True, kw_only=True):
-    """A run beside its predictions."""
+    """A run beside its predictions; `pace` is seconds that units took over what the profile says."""
 
     run: Run
     predicted: tuple[Metrics, ...]
+    pace: float = 1.0
 
 
 def table(compared: Sequence[Compared]) -> Table:
-    """A row a figure; for every policy what was measured, and what was simulated with its range over the seeds."""
+    """A row a figure; for every policy what was measured, and the mean of what was simulated.
+
+    Shares have the range over the simulated seeds. The last row is what to hold a gap between the two against: how much
+    slower the machine ran than when its profile was measured.
+    """
     columns = ["", *(f"{one.run.policy}{kind}" for one in compared for kind in ("", ", simulated"))]
-    rows = []
-    for name, figure, text in _figures():
-        cells = (cell for one in compared for cell in _cells(one, figure, text))
-        rows.append((name, *cells))
+    rows = [(name, *(cell for one in compared for cell in _cells(one, figure, text))) for name, figure, text in FIGURES]
+    pace = (cell for one in compared for cell in (f"{one.pace:.2f}", "1.00"))
+    rows.append(("step time / profile", *pace))
     count = len(compared[0].run.played)
     return Table(title=f"{count} requests on a live server", columns=tuple(columns), rows=tuple(rows))
 
 
-def _cells(one: Compared, figure: Figure, text: Callable[[float | None], str]) -> tuple[str, str]:
+def _cells(one: Compared, figure: Figure, text: Text) -> tuple[str, str]:
+    measured = text(figure(one.run.metrics))
     predicted = [value for value in map(figure, one.predicted) if value is not None]
     if not predicted:
-        return text(figure(one.run.metrics)), NONE
-    low, high = text(min(predicted)), text(max(predicted))
-    spread = "" if low == high else f" ({low} - {high})"
-    return text(figure(one.run.metrics)), text(fmean(predicted)) + spread
-
-
-def _figures() -> list[tuple[str, Figure, Callable[[float | None], str]]]:
-    parts = ((kind, _part(kind)) for kind in ("image", "video"))
-    rows: list[tuple[str, Figure, Callable[[float | None], str]]] = [
-        ("in time", lambda m: m.overall.attainment, percent)
-    ]
-    latencies: list[tuple[str, Figure, Callable[[float | None], str]]] = [
-        ("latency, mean s", _latency(lambda m: m.overall, "mean"), number),
-        ("latency, p95 s", _latency(lambda m: m.overall, "p95"), number),
-    ]
-    for kind, part in parts:
-        rows.append((f"{kind}s in time", _attainment(part), percent))
-        latencies += [(f"{kind}s, {key} s", _latency(part, key), number) for key in ("mean", "p95")]
-    return [*rows, *latencies, ("ranks busy", lambda m: m.utilisation, percent), ("pauses", _pauses, number)]
+        return measured, NONE
+    low, high = min(predicted), max(predicted)
+    spread = f" ({100 * low:.0f}-{100 * high:.0f})" if text is percent else ""
+    return measured, text(fmean(predicted)) + spread
 
 
 def _part(kind: str) -> Callable[[Metrics], Summary | None]:
@@ -73,14 +64,35 @@ def _latency(part: Callable[[Metrics], Summary | None], key: str) -> Figure:
     return figure
 
 
-def _pauses(metrics: Metrics) -> float:
-    return float(metrics.overall.pauses)
+def _whole(metrics: Metrics) -> Summary:
+    return metrics.overall
+
+
+def _count(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f}"
+
+
+_image, _video = _part("image"), _part("video")
+FIGURES: tuple[tuple[str, Figure, Text], ...] = (
+    ("in time", _attainment(_whole), percent),
+    ("images in time", _attainment(_image), percent),
+    ("videos in time", _attainment(_video), percent),
+    ("latency, mean s", _latency(_whole, "mean"), number),
+    ("latency, p95 s", _latency(_whole, "p95"), number),
+    ("images, mean s", _latency(_image, "mean"), number),
+    ("images, p95 s", _latency(_image, "p95"), number),
+    ("videos, mean s", _latency(_video, "mean"), number),
+    ("videos, p95 s", _latency(_video, "p95"), number),
+    ("ranks busy", lambda metrics: metrics.utilisation, percent),
+    ("pauses", lambda metrics: float(metrics.overall.pauses), _count),
+)
 
 
 def results(compared: Sequence[Compared]) -> dict[str, Any]:
     """Everything for results.json."""
     return {
         one.run.policy: {
+            "step_time_over_profile": one.pace,
             "measured": one.run.metrics.results(),
             "simulated": [metrics.results() for metrics in one.predicted],
             "requests": [played.row() for played in one.run.played],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import httpx
 
 START_S, STOP_S = 120.0, 20.0
+# The demo is about cores: a GPU would draw these small models faster than a client can ask for them.
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 @asynccontextmanager
@@ -25,7 +28,7 @@ async def serving(policy: str, *, workers: int, profiles: Path, folder: Path) ->
     with (folder / "server.log").open("wb") as log:
         # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then ends the server.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sfumato", *words, stdout=log, stderr=log, start_new_session=True
+            sys.executable, "-m", "sfumato", *words, stdout=log, stderr=log, env=ENVIRONMENT, start_new_session=True
         )
         try:
             url = f"http://127.0.0.1:{port}"
@@ -39,7 +42,7 @@ async def run_verb(*words: str, quiet: bool = False) -> None:
     """A verb of the command line in a process of its own; `quiet` leaves out its table. Raises RuntimeError."""
     out = asyncio.subprocess.DEVNULL if quiet else None
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sfumato", *words, stdout=out, start_new_session=True
+        sys.executable, "-m", "sfumato", *words, stdout=out, env=ENVIRONMENT, start_new_session=True
     )
     try:
         if await process.wait():

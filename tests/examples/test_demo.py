@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from examples.demo.gallery import draw_all
 from examples.demo.load import LEAST_SLO_S, LOAD, make_load, standalone
-from examples.demo.predict import predict, spread_of
+from examples.demo.predict import pace_of, predict, spread_of
 from examples.demo.results import Compared, results, table
 from examples.demo.runs import Run, output_path, renamed, short_name, warm_up, write_outputs
 from msgspec.structs import replace
@@ -112,6 +112,13 @@ def test_head_of_line_blocking_shows_in_the_prediction(speed: float) -> None:
 def test_the_noise_of_the_prediction_is_what_the_profile_measured() -> None:
     assert spread_of(profiles(1.0)) == pytest.approx(0.2 / 2.563)
     assert spread_of(()) == 0.05
+
+
+def test_the_pace_of_a_run_is_told_against_its_profile(compared: list[Compared]) -> None:
+    story = compared[1].run.story
+    for speed in (1.0, 2.0):
+        setup = Setup(models=MODELS, profiles=profiles(speed))
+        assert pace_of(story, setup) == pytest.approx(speed)
 
 
 def test_every_worker_is_warmed_with_a_picture_and_a_clip_that_count_for_nothing() -> None:

@@ -4,6 +4,12 @@ POLICIES: dict[str, str] = {
     "fixed": "sfumato.policies.fixed:Fixed",
     "edf": "sfumato.policies.ordered:EarliestDeadline",
     "srtf": "sfumato.policies.ordered:ShortestRemaining",
+    "sjf": "sfumato.policies.sjf:ShortestJob",
+    "static": "sfumato.policies.static:Static",
+    "bucketed": "sfumato.policies.bucketed:Bucketed",
+    "same_size": "sfumato.policies.same_size:SameSize",
+    "mixed": "sfumato.policies.mixed:Mixed",
+    "patchedserve": "sfumato.policies.patchedserve:PatchedServe",
     "sfumato": "sfumato.policies.sfumato:Sfumato",
     "tetriserve": "sfumato.policies.tetriserve:TetriServe",
 }

@@ -41,10 +41,11 @@ MOST_WORKERS = 4  # more would need more requests than a minute shows
 class Demo:
     """What the demo has come to; `finish` makes the most of it, however far that is."""
 
-    def __init__(self, folder: Path, *, workers: int, window_s: float, console: Console) -> None:
+    def __init__(self, folder: Path, *, workers: int, window_s: float, paced: bool, console: Console) -> None:
         self.folder = folder
         self.workers = workers
         self.window_s = window_s
+        self.paced = paced
         self.console = console
         self.models = {name: describe(source, name).spec for name, source in EMBEDDED.items()}
         self.profiles: tuple[Profile, ...] = ()
@@ -71,6 +72,7 @@ class Demo:
                 folder=self.folder / policy,
                 console=self.console,
                 keep=self.played,
+                paced=self.paced,
             )
 
     def finish(self) -> int:
@@ -83,9 +85,10 @@ class Demo:
                 compared.append(Compared(run=run, predicted=tuple(self.predicted[policy]), pace=pace))
         if not compared:
             return 0
-        draw_all(compared, self.folder)
+        kind = "live server, paced workers" if self.paced else "live server"
+        draw_all(compared, self.folder, kind)
         (self.folder / "results.json").write_text(json.dumps(results(compared), indent=1))
-        found = table(compared)
+        found = table(compared, kind)
         (self.folder / "results.md").write_text(found.markdown())
         self.console.print(found.rich())
         for one in (played for each in compared for played in each.run.played if played.error):
@@ -117,10 +120,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=min(usable_cores(), MOST_WORKERS), help="one a core, at most 4")
     parser.add_argument("--window", type=float, default=WINDOW_S, help="seconds over which the load is spread")
     parser.add_argument("--profiles", type=Path, help="measured profiles, instead of measuring now")
+    parser.add_argument("--paced", action="store_true", help="workers that keep the profile's times and draw nothing")
     given = parser.parse_args()
+    if given.paced and not given.profiles:
+        parser.error("--paced needs the times to keep: name measured ones with --profiles")
     console = Console()
     began = time.monotonic()
-    demo = Demo(_cleared(given.out), workers=given.workers, window_s=given.window, console=console)
+    demo = Demo(_cleared(given.out), workers=given.workers, window_s=given.window, paced=given.paced, console=console)
     status = 0
     try:
         asyncio.run(demo.run(given.profiles))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from examples.demo.results import Compared, table
+from examples.demo.results import LIVE, Compared, table
 from examples.demo.runs import Run, output_path, short_name
 from PIL import Image
 
@@ -17,7 +17,7 @@ from sfumato.report.contact import Picture, Pixels, draw_contact_sheet, draw_fil
 from sfumato.report.gantt import plot_gantt
 from sfumato.report.plots import plot_latency, save
 from sfumato.report.story import Life
-from sfumato.report.tables import number
+from sfumato.report.tables import Table, number
 from sfumato.workload.played import Played
 
 STYLE = """
@@ -32,7 +32,7 @@ figcaption, .note { color: #5b6873; font-size: 13px } .late { color: #c62828 }
 """
 
 
-def draw_all(compared: Sequence[Compared], folder: Path) -> None:
+def draw_all(compared: Sequence[Compared], folder: Path, kind: str = LIVE) -> None:
     """Everything into `folder`; the outputs shown are those of the last run."""
     runs = [one.run for one in compared]
     _draw_sheets(runs, folder)
@@ -46,7 +46,7 @@ def draw_all(compared: Sequence[Compared], folder: Path) -> None:
             kind = "videos" if life.request.shape.frames > 1 else "images"
             groups.setdefault(f"{run.policy}, {kind}", []).append(life)
     save(plot_latency(groups), folder / "latency.png")
-    (folder / "index.html").write_text(_page(compared), encoding="utf-8")
+    (folder / "index.html").write_text(_page(compared, kind), encoding="utf-8")
 
 
 def _draw_sheets(runs: Sequence[Run], folder: Path) -> None:
@@ -100,7 +100,7 @@ def _clip(data: bytes) -> Pixels:
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _page(compared: Sequence[Compared]) -> str:
+def _page(compared: Sequence[Compared], kind: str) -> str:
     runs = [one.run for one in compared]
     shown = runs[-1]
     charts = "".join(
@@ -111,9 +111,9 @@ def _page(compared: Sequence[Compared]) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Sfumato: the demo</title><style>{STYLE}</style></head><body>
 <h1>Sfumato: the demo</h1>
-<p class="note">The same {len(shown.played)} requests, sent at the same times to a live server, once with each policy.
+<p class="note">The same {len(shown.played)} requests, sent at the same times to a {kind}, once with each policy.
 Simulated rows: the same planner and the measured profile, without a model or a clock.</p>
-{_html_table(compared)}
+{_html_table(table(compared, kind))}
 <h2>Who ran where</h2>
 <p class="note">A colour is a request; a thin line joins its chunks across a pause.</p>
 {charts}
@@ -125,8 +125,7 @@ Simulated rows: the same planner and the measured profile, without a model or a 
 """
 
 
-def _html_table(compared: Sequence[Compared]) -> str:
-    found = table(compared)
+def _html_table(found: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in found.columns)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in found.rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

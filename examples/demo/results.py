@@ -12,6 +12,7 @@ from sfumato.core.values import Value
 from sfumato.report.metrics import Metrics, Summary
 from sfumato.report.tables import NONE, Table, number, percent
 
+LIVE = "live server"
 Figure = Callable[[Metrics], float | None]
 Text = Callable[[float | None], str]
 
@@ -24,7 +25,7 @@ class Compared(Value, frozen=True, kw_only=True):
     pace: float = 1.0
 
 
-def table(compared: Sequence[Compared]) -> Table:
+def table(compared: Sequence[Compared], kind: str = LIVE) -> Table:
     """A row a figure; for every policy what was measured, and the mean of what was simulated.
 
     Shares have the range over the simulated seeds. The last row is what to hold a gap between the two against: how much
@@ -33,9 +34,9 @@ def table(compared: Sequence[Compared]) -> Table:
     columns = ["", *(f"{one.run.policy}{kind}" for one in compared for kind in ("", ", simulated"))]
     rows = [(name, *(cell for one in compared for cell in _cells(one, figure, text))) for name, figure, text in FIGURES]
     pace = (cell for one in compared for cell in (f"{one.pace:.2f}", "1.00"))
-    rows.append(("step time / profile", *pace))
+    rows.append(("pace, x profile", *pace))
     count = len(compared[0].run.played)
-    return Table(title=f"{count} requests on a live server", columns=tuple(columns), rows=tuple(rows))
+    return Table(title=f"{count} requests on a {kind}", columns=tuple(columns), rows=tuple(rows))
 
 
 def _cells(one: Compared, figure: Figure, text: Text) -> tuple[str, str]:

@@ -43,9 +43,11 @@ async def run_load(
     folder: Path,
     console: Console,
     keep: dict[str, list[Played]],
+    paced: bool = False,
 ) -> None:
     """Serve, warm up, play, stop. Outputs, journal and what is in `keep` are there also when it is cut short."""
-    async with serving(policy, workers=workers, profiles=profiles, folder=folder) as url, connect(url) as client:
+    server = serving(policy, workers=workers, profiles=profiles, folder=folder, paced=paced)
+    async with server as url, connect(url) as client:
         await Player(client, warm_up(arrivals, workers)).run()
         with watching(policy, len(arrivals), console) as watch:
             player = Player(client, arrivals, watch=watch)

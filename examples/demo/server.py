@@ -13,17 +13,20 @@ from pathlib import Path
 
 import httpx
 
-START_S, STOP_S = 120.0, 20.0
+START_S, STOP_S = 300.0, 20.0
 # The demo is about cores: a GPU would draw these small models faster than a client can ask for them.
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 @asynccontextmanager
-async def serving(policy: str, *, workers: int, profiles: Path, folder: Path) -> AsyncIterator[str]:
+async def serving(
+    policy: str, *, workers: int, profiles: Path, folder: Path, paced: bool = False
+) -> AsyncIterator[str]:
     """`sfumato serve` with its journal and log in `folder`; gives the address once it answers."""
     port = free_port()
     words = ["serve", "--policy", policy, "--workers", str(workers), "--port", str(port)]
     words += ["--profile", str(profiles), "--journal", str(folder / "journal")]
+    words += ["--paced"] * paced
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "server.log").open("wb") as log:
         # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then ends the server.

@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,8 +92,9 @@ class Demo:
         found = table(compared, kind)
         (self.folder / "results.md").write_text(found.markdown())
         self.console.print(found.rich())
-        for one in (played for each in compared for played in each.run.played if played.error):
-            self.console.print(f"{one.arrival.cls} {one.number}: {one.state}: {one.error}", style="red", soft_wrap=True)
+        reasons = Counter(f"{one.state}: {one.error}" for each in compared for one in each.run.played if one.error)
+        for reason, count in reasons.items():
+            self.console.print(f"{count} requests {reason}", style="red", soft_wrap=True)
         return sum(one.run.unanswered for one in compared)
 
     async def _calibrate(self) -> Path:

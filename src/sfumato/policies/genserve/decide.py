@@ -1,0 +1,286 @@
+"""`genserve`: GenServe (arXiv 2604.04335), images and videos on the same GPUs, both models resident everywhere.
+
+Its full text was not available to us: this follows long summaries of it that agree where they overlap, and decides
+the rest in favour of serving more requests. As they tell it: images run on one GPU each, batched by resolution, to
+their end; videos run step by step and can pause, resume and change degree at each boundary; a dynamic programme chooses
+over the whole pool, from a short list of candidates a video (`candidates`) and from the images that the ranks left over
+can deliver (`images`), what serves the most requests in time. Who has the most slack pauses first. A GPU holds the
+latent of one paused video at most: where one is, the next cannot be paused.
+
+Decided here: the scheduler runs at every event. A round, which is what a held video waits at least and what a chunk
+takes, is the longest step at its fastest degree among the live requests. A video that needs more ranks than are free
+waits for the boundaries of others only if that takes less than a step on those that are free. Idle ranks widen
+the videos that start. An image that one GPU cannot deliver in time is handled as a video is (`wide_images`; the paper
+has no such images). Late and best-effort work comes last, a round at a time, where a step takes at most two.
+Paused videos resume on their own ranks if those are free, else they move. Each of encode and decode takes one narrow
+chunk, before all else.
+
+Ablations: `preempt` (pauses), `dp` (off: by slack, whoever fits, at the narrowest degree in time), `elastic` (degree
+changes; off: RASP's static degree, the narrowest that meets the SLO alone), `batching`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sfumato.core.policy import Plan
+from sfumato.core.values import Chunk, Group, Job, Rank, Stage, Value
+from sfumato.core.view import View
+from sfumato.policies.genserve.candidates import Candidate, candidates, chosen, slack_s
+from sfumato.policies.genserve.images import Batch, batches, delivered
+from sfumato.policies.pace import Standing, narrowest, pick, standings
+
+FORCED = -1000.0  # what holding a video counts that must not be paused
+
+
+class Memo(Value, frozen=True, kw_only=True):
+    """Videos that had begun and were left waiting by the last plan."""
+
+    paused: tuple[str, ...] = ()
+
+
+class GenServe:
+    """`genserve` in the table of policies."""
+
+    name = "genserve"
+    work_conserving = False  # it may wait for a boundary to gather ranks
+    Memo = Memo
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """`paused_per_gpu`: paused videos whose latents fit a GPU. The others: see the module."""
+
+        preempt: bool = True
+        dp: bool = True
+        elastic: bool = True
+        batching: bool = True
+        wide_images: bool = True
+        paused_per_gpu: int = 1
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._options = options or self.Options()
+
+    def plan(self, view: View) -> Plan:
+        memo: Memo = view.memo or Memo()
+        everyone = standings(view)
+        if not view.free or all(s.job.chunk is not None for s in everyone):
+            return Plan(memo=memo)
+        board = Board(view, everyone, memo, self._options)
+        board.run_ends()
+        board.run_chosen()
+        board.run_late()
+        board.widen()
+        launches = board.chunks()
+        launched = {job for chunk in launches for job in chunk.jobs}
+        paused = (s.job for s in everyone if s.job.chunk is None and s.job.id not in launched)
+        return Plan(launches=tuple(launches), memo=Memo(paused=tuple(job.id for job in paused if _begun(job))))
+
+
+class Board:
+    """One decision in the making."""
+
+    def __init__(self, view: View, everyone: Sequence[Standing], memo: Memo, options: GenServe.Options) -> None:
+        self._view, self._memo, self._options = view, memo, options
+        self._ready = [s for s in everyone if s.job.chunk is None]
+        steppers = [s for s in everyone if s.stage is Stage.DIFFUSE and s.steps]
+        self._round_s = max((s.pace.fastest_s + s.pace.start_s for s in everyone), default=0.0)
+        self._videos = [s for s in steppers if not s.late and self._as_video(s)]
+        self._images = [s for s in self._ready if s in steppers and not s.late and s not in self._videos]
+        self._free: list[Rank] = list(view.free)
+        self._fixed: list[Chunk] = []
+        self._moving: list[tuple[Standing, Group]] = []  # videos and late work, a round at a time
+        held = [job.home for s in everyone if (job := s.job).id in memo.paused and job.chunk is None and job.home]
+        self._latents = {rank: sum(rank in home for home in held) for rank in view.ranks}
+
+    def run_ends(self) -> None:
+        """Encode and decode, least slack first; a decode of many units a round at a time."""
+        for s in sorted(self._ready, key=_urgency):
+            if s.stage is Stage.DIFFUSE:
+                continue
+            group = pick(self._view, s.job, self._free, narrowest(self._view, s.job))
+            if group:
+                unit_s = s.pace.decode_s
+                units = self._view.units_left(s.job)
+                if s.stage is Stage.DECODE and unit_s > 0:
+                    units = min(units, max(1, int(self._round_s / unit_s)))
+                self._fix(Chunk(jobs=(s.job.id,), stage=s.stage, units=units, group=group))
+
+    def run_chosen(self) -> None:
+        """The two stages, then ranks: videos that stay where they are, images, videos that move, more images."""
+        queue = batches(self._view, self._images, self._options.batching)
+        ranks = self._capacity()
+        rest = delivered(queue, ranks, self._view.now, self._round_s)
+        degrees = self._programmed(rest) if self._options.dp else self._greedy(rest)
+        want = sorted(
+            ((s, k) for s, k in zip(self._videos, degrees, strict=True) if k and s.job.chunk is None),
+            key=lambda pair: _urgency(pair[0]),
+        )
+        stay = [(s, k) for s, k in want if s.job.home and len(s.job.home) == k and set(s.job.home) <= set(self._free)]
+        for s, degree in stay:
+            self._move(s, degree)
+        queue = self._run_images(queue, ranks - sum(degrees))
+        waiting: list[Rank] = []
+        for s, degree in want:
+            if (s, degree) not in stay and not self._move(s, degree):
+                waiting += self._gather(s, degree)
+        self._free = [rank for rank in self._free if rank not in waiting]
+        self._run_images(queue, len(self._free))
+
+    def run_late(self) -> None:
+        """Late, then best-effort work: a narrow step that takes at most two rounds, or any on an idle pool."""
+        taken = self._launched()
+        left = [s for s in self._ready if s.late and s.stage is Stage.DIFFUSE and s.job.id not in taken]
+        for s in sorted(left, key=lambda s: (s.job.request.deadline is None, s.job.request.arrived_at, s.job.id)):
+            short = [k for k, step_s in s.pace.steps if step_s <= 2 * self._round_s]
+            self._move(s, short[0])
+        if not self._view.running and not self._fixed and not self._moving:
+            for s in sorted(self._ready, key=_urgency):
+                able = sum(self._view.can_run(s.job, rank) for rank in self._view.free)
+                fitting = [k for k, _ in s.pace.steps if k <= able] if s.stage is Stage.DIFFUSE else []
+                self._free = list(self._view.free)
+                if fitting and self._move(s, fitting[-1]):
+                    return
+
+    def widen(self) -> None:
+        """Idle ranks to the videos that start, the most seconds saved for each added rank first."""
+        while self._options.elastic and self._free:
+            gains = [gain for place in range(len(self._moving)) if (gain := self._gain(place))]
+            if not gains:
+                return
+            _, place, group = max(gains)
+            self._moving[-place] = self._moving[-place][0], group
+            self._free = [rank for rank in self._free if rank not in group]
+
+    def chunks(self) -> list[Chunk]:
+        """Everything that starts now."""
+        moving = [
+            Chunk(jobs=(s.job.id,), stage=Stage.DIFFUSE, units=self._units(s, len(group)), group=group)
+            for s, group in self._moving
+        ]
+        return [chunk for chunk in (*self._fixed, *moving) if self._view.fits(chunk)]
+
+    # -- the choice -----------------------------------------------------------------------------------------------
+
+    def _capacity(self) -> int:
+        """Ranks that can be had within a round: all but those in long chunks of images, encode and decode."""
+        usable = len(self._view.free)
+        videos = {s.job.id for s in self._videos}
+        for running in self._view.running.values():
+            soon = running.ends_at <= self._view.now + self._round_s
+            if soon or not videos.isdisjoint(running.chunk.jobs):
+                usable += len(running.chunk.group)
+        return usable
+
+    def _programmed(self, rest: Sequence[float]) -> list[int]:
+        return chosen([self._list(s, len(rest) - 1) for s in self._videos], rest)
+
+    def _greedy(self, rest: Sequence[float]) -> list[int]:
+        """By slack, whoever fits, beside as many ranks as there are images that could be in time."""
+        left = len(rest) - 1
+        if self._options.preempt:
+            left -= min(left, max(range(len(rest)), key=lambda r: (rest[r], -r)))
+        found = dict.fromkeys((s.job.id for s in self._videos), 0)
+        for s in sorted(self._videos, key=_urgency):
+            best = max(self._list(s, left), key=lambda c: c.worth)
+            found[s.job.id] = best.degree
+            left -= best.degree
+        return list(found.values())
+
+    def _list(self, s: Standing, ranks: int) -> list[Candidate]:
+        """A video's candidates; one that must go on is held only if nothing else is possible."""
+        job = s.job
+        current = len(job.home or ()) if _begun(job) and job.id not in self._memo.paused else 0
+        degrees = [k for k in self._degrees(s) if k <= ranks]
+        found = candidates(s, degrees, current, True, self._round_s)
+        if current and not self._may_pause(job):
+            found[0] = Candidate(degree=0, worth=FORCED)
+        return found
+
+    def _may_pause(self, job: Job) -> bool:
+        full = any(self._latents.get(rank, 0) >= self._options.paused_per_gpu for rank in job.home or ())
+        return self._options.preempt and not (full and job.shape.frames > 1)
+
+    def _degrees(self, s: Standing) -> list[int]:
+        degrees = [k for k, _ in s.pace.steps]
+        if self._options.elastic:
+            return degrees
+        request, pace = s.job.request, s.pace
+        time_s = s.deadline - request.arrived_at - pace.encode_s - pace.decode_units * pace.decode_s
+        alone = [k for k in degrees if s.job.steps * pace.step_s(k) <= time_s]
+        return [alone[0] if alone else min(degrees, key=pace.step_s)]
+
+    def _as_video(self, s: Standing) -> bool:
+        return s.job.shape.frames > 1 or (self._options.wide_images and slack_s(s, s.pace.steps[0][0]) < 0)
+
+    # -- the ranks ------------------------------------------------------------------------------------------------
+
+    def _run_images(self, queue: Sequence[Batch], slots: int) -> list[Batch]:
+        """The first `slots` batches on the ranks that are free; returns the others."""
+        left = list(queue)
+        for batch in queue[: max(0, slots)]:
+            lead = batch.members[0].job
+            able = [r for r in self._free if all(self._view.can_run(s.job, r) for s in batch.members)]
+            group = pick(self._view, lead, able, narrowest(self._view, lead), self._kept_ranks())
+            if group:
+                steps = min(s.steps for s in batch.members)
+                jobs = tuple(s.job.id for s in batch.members)
+                self._fix(Chunk(jobs=jobs, stage=Stage.DIFFUSE, units=steps, group=group))
+                left.remove(batch)
+        return left
+
+    def _move(self, s: Standing, degree: int) -> bool:
+        group = pick(self._view, s.job, self._free, degree, self._kept_ranks())
+        if group:
+            self._moving.append((s, group))
+            self._free = [rank for rank in self._free if rank not in group]
+        return group is not None
+
+    def _gather(self, s: Standing, degree: int) -> list[Rank]:
+        """Ranks to keep idle for a video that needs more than are free; or none, and it starts narrower."""
+        able = [rank for rank in self._free if self._view.can_run(s.job, rank)]
+        narrower = [k for k in self._degrees(s) if k <= len(able)]
+        later = sorted(self._view.free_at(rank) for rank in self._view.ranks if rank not in self._view.free)
+        missing = degree - len(able)
+        ready_at = later[missing - 1] if missing <= len(later) else None
+        if ready_at is not None and (not narrower or ready_at - self._view.now < s.pace.step_s(narrower[-1])):
+            return able
+        if narrower:
+            self._move(s, narrower[-1])
+        return []
+
+    def _gain(self, place: int) -> tuple[float, int, Group] | None:
+        """(seconds saved a rank, minus the place, group) of the next degree up."""
+        s, group = self._moving[place]
+        wider = next((k for k, _ in s.pace.steps if k > len(group)), None)
+        able = [rank for rank in self._free if self._view.can_run(s.job, rank)]
+        if wider is None or len(able) < wider - len(group):
+            return None
+        saved_s = s.steps * (s.pace.step_s(len(group)) - s.pace.step_s(wider))
+        added = wider - len(group)
+        return (saved_s / added, -place, tuple(sorted((*group, *able[:added])))) if saved_s > 0 else None
+
+    def _units(self, s: Standing, degree: int) -> int:
+        step_s = s.pace.step_s(degree)
+        return min(s.steps, max(1, int(self._round_s / step_s + 1e-6))) if step_s > 0 else s.steps
+
+    def _fix(self, chunk: Chunk) -> None:
+        self._fixed.append(chunk)
+        self._free = [rank for rank in self._free if rank not in chunk.group]
+
+    def _launched(self) -> set[str]:
+        return {job for chunk in self._fixed for job in chunk.jobs} | {s.job.id for s, _ in self._moving}
+
+    def _kept_ranks(self) -> list[Rank]:
+        """Ranks with the latent of a paused video: others go there last."""
+        return [rank for rank, count in self._latents.items() if count]
+
+
+def _begun(job: Job) -> bool:
+    """A video under way in its denoising, with its latent on some ranks."""
+    return job.stage is Stage.DIFFUSE and job.done > 0 and job.home is not None
+
+
+def _urgency(s: Standing) -> tuple[float, int, float, str]:
+    """The least slack first."""
+    return s.laxity, -s.job.request.priority, s.job.request.arrived_at, s.job.id

@@ -17,14 +17,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from examples.demo.gallery import draw_all
 from examples.demo.load import WINDOW_S, make_load, standalone
 from examples.demo.predict import pace_of, predict
 from examples.demo.results import Compared, results, table
 from examples.demo.runs import run_load, told
 from examples.demo.server import run_verb
-from rich.console import Console
-
 from sfumato.assemble import Setup
 from sfumato.config import EMBEDDED, usable_cores
 from sfumato.cost import Profile, read_profiles

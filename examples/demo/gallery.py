@@ -9,10 +9,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-from examples.demo.results import LIVE, Compared, table
-from examples.demo.runs import Run, output_path, short_name
 from PIL import Image
 
+from examples.demo.results import LIVE, Compared, table
+from examples.demo.runs import Run, output_path, short_name
 from sfumato.report.contact import Picture, Pixels, draw_contact_sheet, draw_filmstrips
 from sfumato.report.gantt import plot_gantt
 from sfumato.report.plots import plot_latency, save

@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Any
 
 from examples.demo.runs import Run
-
 from sfumato.core.values import Value
 from sfumato.report.metrics import Metrics, Summary
 from sfumato.report.tables import NONE, Table, number, percent

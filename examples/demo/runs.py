@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.demo.server import serving
 from msgspec.structs import replace
 from rich.console import Console
 
+from examples.demo.server import serving
 from sfumato.cli.tally import watching
 from sfumato.core.values import Value
 from sfumato.report.journal import read

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from sfumato.assemble import policy_named
-from sfumato.core.commands import Drop, Halt, Launch, Load
-from sfumato.core.events import Arrived, WorkerUp
+from sfumato.core.commands import Drop, Halt, Launch, Load, Reply
+from sfumato.core.events import Arrived, ChunkDone, Progress, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.policy import Admission, Plan, Refusal
 from sfumato.core.serving import Serving
-from sfumato.core.values import Chunk, RankInfo, Request, Stage
+from sfumato.core.values import Chunk, JobState, RankInfo, Request, Stage
 from sfumato.core.view import View
 from sfumato.errors import LawError
 from tests.costs import LARGE, MODELS, PARTS, SMALL, PlainCosts
@@ -95,9 +95,39 @@ def test_a_rank_used_twice_breaks_the_fourth_law() -> None:
 
 
 def test_a_chunk_that_memory_does_not_hold_is_refused() -> None:
-    serving, _ = world(Plan(launches=(encode("a"),)), strict=True, memory=1_200)  # weights 1150, chunk 110
+    serving, _ = world(Plan(launches=(encode("a"),)), strict=True, memory=1_265)  # weights 1150, chunk 100, state 10
+    serving.handle(arrivals())
+    serving.policy = Scripted(Plan(launches=(encode("b"),)))
     with pytest.raises(LawError, match="memory"):
-        serving.handle(arrivals())
+        serving.handle([ChunkDone(at=2.0, seq=1, progress=(Progress(job="a", units=1, saved=1),), seconds=1.0)])
+
+
+def test_a_request_that_no_rank_could_hold_alone_is_refused_at_its_arrival() -> None:
+    serving, _ = world(Plan(), strict=True, memory=1_255)
+    replies = [command.outcome for command in serving.handle(arrivals()) if isinstance(command, Reply)]
+    assert {outcome.state for outcome in replies} == {JobState.REJECTED}
+    assert "ask for a smaller size" in replies[0].reason
+
+
+def test_with_an_illegal_fallback_too_nothing_is_planned_and_the_server_goes_on() -> None:
+    serving, entries = world(ILLEGAL["nobody"], strict=False)
+    serving._fallback = Scripted(ILLEGAL["an unknown job"])
+    assert serving.handle(arrivals()) == ()
+    last = entries[-1]
+    assert isinstance(last, Record)
+    assert last.broken.startswith("L5")
+
+
+def test_fixed_waits_for_memory_instead_of_overfilling_a_rank() -> None:
+    serving, _ = world(Plan(), strict=True, memory=1_265)
+    serving.policy = policy_named("fixed")
+    small = [
+        Arrived(at=1.0, request=Request(id=name, model="image", shape=SMALL, steps=4, arrived_at=1.0)) for name in "abc"
+    ]
+    serving.handle(small)  # a and b take a rank each; what they hold leaves no room for c until one of them ends
+    for seq, job in ((1, "a"), (2, "b")):
+        done = ChunkDone(at=2.0 + seq, seq=seq, progress=(Progress(job=job, units=1, saved=1),), seconds=1.0)
+        assert [c.chunk.jobs for c in serving.handle([done]) if isinstance(c, Launch)] == [(job,)]
 
 
 @pytest.mark.parametrize("what", sorted(ILLEGAL))

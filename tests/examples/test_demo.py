@@ -8,13 +8,13 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+
 from examples.demo.gallery import draw_all
 from examples.demo.load import LEAST_SLO_S, LOAD, make_load, standalone
 from examples.demo.predict import pace_of, predict, spread_of
 from examples.demo.results import Compared, results, table
 from examples.demo.runs import Run, output_path, renamed, short_name, warm_up, write_outputs
-from msgspec.structs import replace
-
 from sfumato.api.media import encode_image, encode_video
 from sfumato.assemble import Setup, simulated
 from sfumato.config import EMBEDDED

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+
 from recipes.tiny import words
 from recipes.tiny.drawing import draw
 from recipes.tiny.evaluate import score_clip, score_picture

@@ -72,9 +72,7 @@ class GenServe:
         board.run_late()
         board.widen()
         launches = board.chunks()
-        launched = {job for chunk in launches for job in chunk.jobs}
-        paused = (s.job for s in everyone if s.job.chunk is None and s.job.id not in launched)
-        return Plan(launches=tuple(launches), memo=Memo(paused=tuple(job.id for job in paused if _begun(job))))
+        return Plan(launches=tuple(launches), memo=Memo(paused=board.paused(launches)))
 
 
 class Board:
@@ -88,6 +86,8 @@ class Board:
         self._videos = [s for s in steppers if not s.late and self._as_video(s)]
         self._images = [s for s in self._ready if s in steppers and not s.late and s not in self._videos]
         self._free: list[Rank] = list(view.free)
+        self._wanted: set[str] = set()
+        self._until = {rank: view.free_at(rank) for running in view.running.values() for rank in running.chunk.group}
         self._fixed: list[Chunk] = []
         self._moving: list[tuple[Standing, Group]] = []  # videos and late work, a round at a time
         held = [job.home for s in everyone if (job := s.job).id in memo.paused and job.chunk is None and job.home]
@@ -104,7 +104,9 @@ class Board:
                 units = self._view.units_left(s.job)
                 if s.stage is Stage.DECODE and unit_s > 0:
                     units = min(units, max(1, int(self._round_s / unit_s)))
-                self._fix(Chunk(jobs=(s.job.id,), stage=s.stage, units=units, group=group))
+                one_s = unit_s if s.stage is Stage.DECODE else s.pace.encode_s
+                chunk = Chunk(jobs=(s.job.id,), stage=s.stage, units=units, group=group)
+                self._fix(chunk, s.pace.start_s + units * one_s)
 
     def run_chosen(self) -> None:
         """The two stages, then ranks: videos that stay where they are, images, videos that move, more images."""
@@ -112,6 +114,7 @@ class Board:
         ranks = self._capacity()
         rest = delivered(queue, ranks, self._view.now, self._round_s)
         degrees = self._programmed(rest) if self._options.dp else self._greedy(rest)
+        self._wanted = {s.job.id for s, k in zip(self._videos, degrees, strict=True) if k}
         want = sorted(
             ((s, k) for s, k in zip(self._videos, degrees, strict=True) if k and s.job.chunk is None),
             key=lambda pair: _urgency(pair[0]),
@@ -159,6 +162,12 @@ class Board:
             for s, group in self._moving
         ]
         return [chunk for chunk in (*self._fixed, *moving) if self._view.fits(chunk)]
+
+    def paused(self, launches: Sequence[Chunk]) -> tuple[str, ...]:
+        """Videos under way that hold. One that only waits for its ranks (an encode was quicker) is not among them."""
+        launched = {job for chunk in launches for job in chunk.jobs}
+        held = [s.job for s in self._ready if _begun(s.job) and s.job.id not in launched]
+        return tuple(job.id for job in held if job.id in self._memo.paused or job.id not in self._wanted)
 
     # -- the choice -----------------------------------------------------------------------------------------------
 
@@ -225,7 +234,7 @@ class Board:
             if group:
                 steps = min(s.steps for s in batch.members)
                 jobs = tuple(s.job.id for s in batch.members)
-                self._fix(Chunk(jobs=jobs, stage=Stage.DIFFUSE, units=steps, group=group))
+                self._fix(Chunk(jobs=jobs, stage=Stage.DIFFUSE, units=steps, group=group), batch.seconds)
                 left.remove(batch)
         return left
 
@@ -233,14 +242,14 @@ class Board:
         group = pick(self._view, s.job, self._free, degree, self._kept_ranks())
         if group:
             self._moving.append((s, group))
-            self._free = [rank for rank in self._free if rank not in group]
+            self._take(group, s.pace.start_s + self._units(s, degree) * s.pace.step_s(degree))
         return group is not None
 
     def _gather(self, s: Standing, degree: int) -> list[Rank]:
         """Ranks to keep idle for a video that needs more than are free; or none, and it starts narrower."""
         able = [rank for rank in self._free if self._view.can_run(s.job, rank)]
         narrower = [k for k in self._degrees(s) if k <= len(able)]
-        later = sorted(self._view.free_at(rank) for rank in self._view.ranks if rank not in self._view.free)
+        later = sorted(self._until.values())
         missing = degree - len(able)
         ready_at = later[missing - 1] if missing <= len(later) else None
         if ready_at is not None and (not narrower or ready_at - self._view.now < s.pace.step_s(narrower[-1])):
@@ -264,9 +273,13 @@ class Board:
         step_s = s.pace.step_s(degree)
         return min(s.steps, max(1, int(self._round_s / step_s + 1e-6))) if step_s > 0 else s.steps
 
-    def _fix(self, chunk: Chunk) -> None:
+    def _fix(self, chunk: Chunk, seconds: float) -> None:
         self._fixed.append(chunk)
-        self._free = [rank for rank in self._free if rank not in chunk.group]
+        self._take(chunk.group, seconds)
+
+    def _take(self, group: Group, seconds: float) -> None:
+        self._free = [rank for rank in self._free if rank not in group]
+        self._until.update(dict.fromkeys(group, self._view.now + seconds))
 
     def _launched(self) -> set[str]:
         return {job for chunk in self._fixed for job in chunk.jobs} | {s.job.id for s, _ in self._moving}

@@ -79,7 +79,7 @@ class Board:
         """Knapsack, then whom it put off by slack, then late work in order of arrival."""
         left = len(self._free)
         hopeful = [s for s in ready if not s.late]
-        chosen = packed([options(s, left, self._round_s) for s in hopeful], left)
+        chosen = packed([options(s, left, self._round_s, whole=self._choice.rounds) for s in hopeful], left)
         seats = [
             Seat(s, option.degree, 0 if self._choice.rounds else option.steps)
             for s, option in zip(hopeful, chosen, strict=True)

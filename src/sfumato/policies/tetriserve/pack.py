@@ -29,15 +29,16 @@ class Option(Value, frozen=True, kw_only=True):
     worth: float
 
 
-def options(s: Standing, ranks: int, round_s: float) -> list[Option]:
-    """What a request can do this round, doing nothing first."""
+def options(s: Standing, ranks: int, round_s: float, *, whole: bool) -> list[Option]:
+    """What a request can do this round, doing nothing first; `whole`: it goes on at its degree to the round's end."""
     allocation = allocate(_in_rounds(s, round_s), s.steps, s.time_s) or allocate(s.pace.steps, s.steps, s.time_s)
-    found = [Option(degree=0, steps=0, worth=_worth(s, 0, 0.0, round_s))]
+    found = [Option(degree=0, steps=0, worth=_worth(s, 0, 0.0, 0.0, round_s))]
     for share, degree in allocation.parts if allocation else ():
-        steps = min(share, in_round(s, degree, round_s))
+        steps = in_round(s, degree, round_s)
+        steps = steps if whole else min(share, steps)
         if steps and degree <= ranks:
-            gpu_s = degree * steps * s.pace.step_s(degree)
-            worth = _worth(s, steps, gpu_s, round_s) + RUNS / (1 + max(0.0, s.laxity))
+            seconds = steps * s.pace.step_s(degree)
+            worth = _worth(s, steps, seconds, degree * seconds, round_s) + RUNS / (1 + max(0.0, s.laxity))
             found.append(Option(degree=degree, steps=steps, worth=worth))
     return found
 
@@ -79,9 +80,9 @@ def packed(groups: Sequence[list[Option]], ranks: int) -> list[Option]:
     return chosen[::-1]
 
 
-def _worth(s: Standing, steps: int, gpu_s: float, round_s: float) -> float:
+def _worth(s: Standing, steps: int, seconds: float, gpu_s: float, round_s: float) -> float:
     """A survivor, less the GPU-seconds of this round and of the cheapest way on from its end; else nothing."""
-    onward = allocate(s.pace.steps, s.steps - steps, s.time_s - round_s) if s.steps > steps else None
-    if onward is None:
-        return SURVIVES - gpu_s if s.steps == steps else 0.0
-    return SURVIVES - gpu_s - onward.gpu_s
+    if steps == s.steps:
+        return SURVIVES - gpu_s if seconds <= s.time_s + 1e-9 else 0.0
+    onward = allocate(s.pace.steps, s.steps - steps, s.time_s - round_s)
+    return SURVIVES - gpu_s - onward.gpu_s if onward else 0.0

@@ -134,3 +134,14 @@ def test_an_unknown_policy_is_named(workload: Path) -> None:
 
 def test_the_verb_is_listed() -> None:
     assert "simulate" in cli.list_commands(click.Context(cli))
+
+
+def test_attainment_stands_beside_its_share_of_the_offline_bound_unless_it_is_not_wanted(
+    workload: Path, tmp_path: Path
+) -> None:
+    words = (workload, "--policy", "fixed", "--seeds", 1, "--out", tmp_path / "figures.json")
+    assert "of bound" in simulate(*words).output
+    figures = json.loads((tmp_path / "figures.json").read_text())["mixed"]
+    (most,) = figures["bounds"]
+    assert 0 < figures["policies"]["fixed"][0]["slo_attainment_rate"] <= most <= 1
+    assert "of bound" not in simulate(*words, "--no-bound").output

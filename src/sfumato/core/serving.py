@@ -37,7 +37,8 @@ from sfumato.core.lifecycle import Move
 from sfumato.core.plan import check
 from sfumato.core.policy import Plan, Policy
 from sfumato.core.pool import Pool
-from sfumato.core.values import Chunk, Job, ModelSpec, Outcome, Running
+from sfumato.core.room import too_large
+from sfumato.core.values import Chunk, Job, ModelSpec, Outcome, Request, Running
 from sfumato.core.view import View
 from sfumato.errors import LawError
 
@@ -99,7 +100,7 @@ class Serving:
             case Arrived(request=request):
                 if request.model not in self.models:
                     raise LawError("L5", f"request {request.id} wants unknown model {request.model}")
-                self.backlog.arrive(request)
+                self._arrive(request, commands)
             case ChunkFailed(seq=seq, reason=reason):
                 self._chunk_failed(seq, reason, commands)
             case Cancelled(request=request_id):
@@ -120,6 +121,13 @@ class Serving:
                 self._worker_lost(rank, dict(saved))
             case Draining(ranks=ranks):
                 pool.drain(ranks)
+
+    def _arrive(self, request: Request, commands: list[AnyCommand]) -> None:
+        self.backlog.arrive(request)
+        job = self.backlog.live[request.id]
+        reason = too_large(self.view(), job)
+        if reason:
+            self._reply(self.backlog.end(job, Move.REFUSE, self.now, reason), commands)
 
     def _chunk_done(self, event: ChunkDone, commands: list[AnyCommand]) -> None:
         if event.seq not in self.pool.running:
@@ -194,12 +202,20 @@ class Serving:
             if self._strict:
                 raise
             broken = str(error)
-            plan = self._fallback.plan(view)
-            check(plan, view)
+            plan = self._second_plan(view)
         else:
             self._memo = plan.memo
         self._apply(plan, view, commands)
         return broken
+
+    def _second_plan(self, view: View) -> Plan:
+        """The fallback's plan; nothing if that is illegal too: a server that waits is better than one that ended."""
+        plan = self._fallback.plan(view)
+        try:
+            check(plan, view)
+        except LawError:
+            return Plan()
+        return plan
 
     def _apply(self, plan: Plan, view: View, commands: list[AnyCommand]) -> None:
         for admission in plan.admissions:

@@ -62,6 +62,10 @@ class View:
     def loading(self, rank: Rank) -> Collection[PartId]:
         return self._pool.loading[rank]
 
+    def weight_bytes(self, rank: Rank) -> int:
+        """Memory taken by weights, also those on their way."""
+        return self._pool.weight_bytes[rank]
+
     def spare_bytes(self, rank: Rank) -> int:
         """Memory not taken by weights and held jobs."""
         return self._pool.ranks[rank].memory_bytes - self._pool.used_bytes(rank)

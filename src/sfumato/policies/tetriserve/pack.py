@@ -38,7 +38,9 @@ def options(s: Standing, ranks: int, round_s: float, *, whole: bool) -> list[Opt
         steps = steps if whole else min(share, steps)
         if steps and degree <= ranks:
             seconds = steps * s.pace.step_s(degree)
-            worth = _worth(s, steps, seconds, degree * seconds, round_s) + RUNS / (1 + max(0.0, s.laxity))
+            worth = _worth(s, steps, seconds, degree * seconds, round_s if whole else seconds) + RUNS / (
+                1 + max(0.0, s.laxity)
+            )
             found.append(Option(degree=degree, steps=steps, worth=worth))
     return found
 
@@ -80,9 +82,9 @@ def packed(groups: Sequence[list[Option]], ranks: int) -> list[Option]:
     return chosen[::-1]
 
 
-def _worth(s: Standing, steps: int, seconds: float, gpu_s: float, round_s: float) -> float:
-    """A survivor, less the GPU-seconds of this round and of the cheapest way on from its end; else nothing."""
+def _worth(s: Standing, steps: int, seconds: float, gpu_s: float, next_s: float) -> float:
+    """A survivor, less the GPU-seconds of these steps and of the cheapest way on in `next_s` seconds; else nothing."""
     if steps == s.steps:
         return SURVIVES - gpu_s if seconds <= s.time_s + 1e-9 else 0.0
-    onward = allocate(s.pace.steps, s.steps - steps, s.time_s - round_s)
+    onward = allocate(s.pace.steps, s.steps - steps, s.time_s - next_s)
     return SURVIVES - gpu_s - onward.gpu_s if onward else 0.0

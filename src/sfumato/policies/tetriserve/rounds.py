@@ -9,7 +9,8 @@ a chunk if no deadline suffers (section 5).
 Where the paper leaves a choice, the one that serves more requests was taken: a round is `granularity` of the longest
 step at its fastest degree among the live requests, so that everyone gets some steps done in it; it ends early when
 nothing runs; it waits a tenth of itself for chunks that overrun. A request keeps its ranks for the round, so encode,
-steps and decode follow each other in it, and arrivals are encoded on idle ranks. Requests that the knapsack put off
+steps (also beyond its share at that degree) and decode follow each other in it, and arrivals are encoded on idle
+ranks. A degree is priced at what whole rounds of it yield. Requests that the knapsack put off
 get left-over ranks at a narrower degree. Late work whose step on one rank outlasts a round runs at the narrowest degree
 whose step does not, as it would block the wide. A small request is one that two ranks speed up by less than 1.5.
 

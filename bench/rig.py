@@ -41,6 +41,11 @@ class Served:
         found: dict[str, Any] = self.http.get("/health").json()
         return found
 
+    def stop(self) -> None:
+        """End the server in order; its journal is whole then."""
+        self.process.terminate()
+        self.process.wait(60)
+
     def until(self, state: Callable[[dict[str, Any]], bool], patience_s: float = START_S) -> None:
         """Until /health says so."""
         ends = time.monotonic() + patience_s
@@ -74,8 +79,7 @@ def served(*flags: str, workers: int, config: str = "") -> Iterator[Served]:
             yield server
         finally:
             server.http.close()
-            process.terminate()
-            process.wait(60)
+            server.stop()
 
 
 @asynccontextmanager

@@ -1,0 +1,154 @@
+"""P4: does what the simulator says come true? Attainment under `fixed` and `sfumato`, predicted and then measured.
+
+The load is set so that the simulator expects `fixed` to attain a little over half; then the same arrivals are played
+against a live engine at their planned times. Held: the measurement lies within the simulator's 95% interval (over its
+seeds of noise), or within 5 points of its mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bench.figure import Figure, Result, main, percentile
+from bench.rig import play
+from bench.scenes import COMPRESSED, Scene, measured_scene, published_scene
+from sfumato.assemble import Setup, live, rebuild, simulated
+from sfumato.core.journal import Entry
+from sfumato.report.journal import tell
+from sfumato.report.metrics import Metrics
+from sfumato.report.metrics import measure as metrics_of
+from sfumato.runtime.engine import Engine
+from sfumato.runtime.service import Ask
+from sfumato.sim import lognormal, replay
+from sfumato.workload.arrivals import Arrival, requests
+
+POLICIES = ("fixed", "sfumato")
+SEEDS = 3
+AIM = 0.55  # of `fixed`
+POINTS = 5.0
+
+
+def measure(quick: bool) -> Result:
+    each, runs = (20, 3) if quick else (70, 20)
+    with tempfile.TemporaryDirectory(prefix="sfumato-bench-") as folder:
+        scenes = [published_scene(), play(lambda: measured_scene(Path(folder)))]
+    figures: list[Figure] = []
+    details: dict[str, Any] = {"time_of_paced_ranks_divided_by": COMPRESSED, "requests": SEEDS * each, "seeds": SEEDS}
+    for scene in scenes:
+        arrivals = scene.arrivals(SEEDS, each, _rate(scene, each))
+        details[scene.name] = {"noise": scene.noise, "arrivals_per_s": each / (arrivals[each - 1].at - arrivals[0].at)}
+        for policy in POLICIES:
+            expected = [_simulate(scene, policy, arrivals, noise) for noise in range(runs)]
+            entries = play(lambda scene=scene, policy=policy, arrivals=arrivals: _live(scene, policy, arrivals))  # type: ignore[misc]
+            figure, detail = _compared(scene, policy, expected, metrics_of(tell(entries)))
+            detail["replays"] = replay(entries, rebuild).mismatch is None
+            figures.append(figure)
+            details[scene.name][policy] = detail
+    return Result(figures=tuple(figures), details=details)
+
+
+def _compared(scene: Scene, policy: str, expected: Sequence[Metrics], found: Metrics) -> tuple[Figure, dict[str, Any]]:
+    shares = [100 * _attained(one) for one in expected]
+    mean, low, high = fmean(shares), percentile(shares, 0.025), percentile(shares, 0.975)
+    measured = 100 * _attained(found)
+    edge = high - mean if measured > mean else mean - low
+    figure = Figure(
+        name=f"{scene.name}, {policy}: {measured:.0f}% measured, {mean:.0f}% simulated",
+        value=abs(measured - mean),
+        unit="points",
+        limit=max(POINTS, edge),
+    )
+    detail = {
+        "attained": {"measured": measured, "simulated": mean, "interval": [low, high]},
+        **{
+            name: {"measured": read(found), "simulated": fmean(read(one) for one in expected)}
+            for name, read in (("latency_p50_s", _p50), ("latency_p95_s", _p95), ("utilisation", _utilisation))
+        },
+    }
+    return figure, detail
+
+
+def _rate(scene: Scene, each: int) -> float:
+    """The factor on the arrival rate at which the simulator expects `fixed` to attain AIM."""
+    low, high = 1 / 64, 64.0
+    for _ in range(10):
+        middle = sqrt(low * high)
+        attained = _attained(_simulate(scene, "fixed", scene.arrivals(SEEDS, each, middle), noise=0))
+        low, high = (middle, high) if attained > AIM else (low, middle)
+    return sqrt(low * high)
+
+
+def _setup(scene: Scene, policy: str) -> Setup:
+    return Setup(models=scene.models, profiles=scene.profiles, policy=policy)
+
+
+def _simulate(scene: Scene, policy: str, arrivals: Sequence[Arrival], noise: int) -> Metrics:
+    entries: list[Entry] = []
+    drawn = lognormal(noise, scene.noise)
+    simulated(_setup(scene, policy), scene.infos, requests(arrivals), noise=drawn, write=entries.append).run()
+    return metrics_of(tell(entries))
+
+
+async def _live(scene: Scene, policy: str, arrivals: Sequence[Arrival]) -> list[Entry]:
+    """The journal of the arrivals played at their times against real processes."""
+    loop, entries = asyncio.get_running_loop(), list[Entry]()
+    engine, _ = live(
+        _setup(scene, policy),
+        scene.offers,
+        scene.cluster,
+        clock=loop.time,
+        write=entries.append,
+        max_waiting=len(arrivals),
+    )
+    await engine.start(scene.ranks)
+    try:
+        begins = loop.time() + 1.0
+        await asyncio.gather(*(_play(engine, arrival, begins + arrival.at) for arrival in arrivals))
+    finally:
+        await engine.stop()
+    return entries
+
+
+async def _play(engine: Engine, arrival: Arrival, at: float) -> None:
+    ask = Ask(
+        model=arrival.model,
+        prompt=arrival.prompt,
+        shape=arrival.shape,
+        steps=arrival.steps,
+        guidance=arrival.guidance,
+        seed=arrival.seed,
+        slo_s=arrival.slo_s,
+        slo=arrival.cls,
+        arrived_at=at,
+    )
+    await asyncio.sleep(at - asyncio.get_running_loop().time())
+    ticket = engine.submit(ask)
+    await ticket.ended.wait()
+    engine.forget(ticket.id)
+
+
+def _attained(metrics: Metrics) -> float:
+    assert metrics.overall.attainment is not None
+    return metrics.overall.attainment
+
+
+def _p50(metrics: Metrics) -> float:
+    return metrics.overall.latency.p50 if metrics.overall.latency else 0.0
+
+
+def _p95(metrics: Metrics) -> float:
+    return metrics.overall.latency.p95 if metrics.overall.latency else 0.0
+
+
+def _utilisation(metrics: Metrics) -> float:
+    return metrics.utilisation
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,4 +1,4 @@
-"""The clients of `bench.soak`: what each asks for, and what it must be told. An answer that it must not get is an OddError."""
+"""The clients of `bench.soak`: what each asks for, and what it must be told; anything else is an OddError."""
 
 from __future__ import annotations
 

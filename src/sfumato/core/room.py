@@ -7,28 +7,47 @@ The answer is for the weights that are resident now and the widest group that th
 from __future__ import annotations
 
 from sfumato.core.cost import Work
-from sfumato.core.values import STAGES, Job, Stage
+from sfumato.core.values import STAGES, Job, Shape, Stage
 from sfumato.core.view import View
 
 _GIB = float(1 << 30)
+_KINDS = 10_000  # that are remembered
+
+Kind = tuple[str, Shape, bool, int, str]
 
 
-def too_large(view: View, job: Job) -> str:
-    """Why no rank can hold the job, empty if one could."""
-    model = view.models[job.request.model]
-    most = {info.device: 0 for info in view.ranks.values()}
-    for rank, info in view.ranks.items():
-        most[info.device] = max(most[info.device], info.memory_bytes - view.weight_bytes(rank))
-    held = view.costs.held_bytes(job, model)
-    for stage in STAGES if most else ():
-        needs = {device: held + view.costs.peak_bytes(_work(view, job, stage, device)) for device in most}
-        if all(needs[device] > most[device] for device in most):
-            device = max(most, key=lambda device: most[device])
-            return (
-                f"{stage} of {job.shape} needs {needs[device] / _GIB:.1f} GiB beside the weights, "
-                f"the largest rank has {most[device] / _GIB:.1f}; ask for a smaller size"
+class Room:
+    """Remembers what each kind of request needs, so that an arrival costs a look."""
+
+    def __init__(self) -> None:
+        self._needs: dict[Kind, tuple[int, Stage]] = {}
+
+    def too_large(self, view: View, job: Job) -> str:
+        """Why no rank can hold the job, empty if one could."""
+        shortest: tuple[int, str] | None = None
+        for rank, info in view.ranks.items():
+            need, stage = self._need(view, job, info.device)
+            room = info.memory_bytes - view.weight_bytes(rank)
+            if need <= room:
+                return ""
+            reason = (
+                f"{stage} of {job.shape} needs {need / _GIB:.1f} GiB beside the weights, {room / _GIB:.1f} are there"
             )
-    return ""
+            shortest = min(shortest or (need - room, reason), (need - room, reason))
+        return f"{shortest[1]}; ask for a smaller size" if shortest else ""
+
+    def _need(self, view: View, job: Job, device: str) -> tuple[int, Stage]:
+        """The most bytes that a rank of the device takes for the job, and in which stage."""
+        kind = (job.request.model, job.shape, job.request.guided, len(view.ranks), device)
+        known = self._needs.get(kind)
+        if known is None:
+            if len(self._needs) >= _KINDS:
+                self._needs.clear()
+            held = view.costs.held_bytes(job, view.models[job.request.model])
+            peaks = [(view.costs.peak_bytes(_work(view, job, stage, device)), stage) for stage in STAGES]
+            most, stage = max(peaks, key=lambda peak: peak[0])
+            known = self._needs[kind] = held + most, stage
+        return known
 
 
 def _work(view: View, job: Job, stage: Stage, device: str) -> Work:

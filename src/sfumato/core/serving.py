@@ -37,7 +37,7 @@ from sfumato.core.lifecycle import Move
 from sfumato.core.plan import check
 from sfumato.core.policy import Plan, Policy
 from sfumato.core.pool import Pool
-from sfumato.core.room import too_large
+from sfumato.core.room import Room
 from sfumato.core.values import Chunk, Job, ModelSpec, Outcome, Request, Running
 from sfumato.core.view import View
 from sfumato.errors import LawError
@@ -63,6 +63,7 @@ class Serving:
         self.backlog = Backlog()
         self.pool = Pool()
         self.now = 0.0
+        self._room = Room()
         self._fallback = fallback
         self._journal = journal
         self._setup = setup
@@ -125,7 +126,7 @@ class Serving:
     def _arrive(self, request: Request, commands: list[AnyCommand]) -> None:
         self.backlog.arrive(request)
         job = self.backlog.live[request.id]
-        reason = too_large(self.view(), job)
+        reason = self._room.too_large(self.view(), job)
         if reason:
             self._reply(self.backlog.end(job, Move.REFUSE, self.now, reason), commands)
 

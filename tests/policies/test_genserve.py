@@ -60,13 +60,14 @@ def test_the_video_with_the_most_slack_is_the_one_that_pauses() -> None:
 
 
 def test_a_rank_holds_one_paused_video_so_that_the_next_one_goes_on() -> None:
-    script = video("a", 60.0), video("b", 12.5, at=2.5), image("i", 3.5, at=5.5)
+    first, second = image("i", 3.5, at=2.5), image("j", 3.5, at=6.5)
+    script = video("a", 60.0), first, video("b", 15.0, at=3.0), second
     one = run("genserve", 1, *script)
-    assert one.order() == ["a", "b", "a", "i"]
-    assert one.met == {"a", "b"}
+    assert one.order() == ["a", "i", "b", "a", "j"]
+    assert one.met == {"a", "i", "b"}
     two = run("genserve", 1, *script, paused_per_gpu=2)
-    assert two.order() == ["a", "b", "i", "b", "a"]
-    assert two.met == {"a", "b", "i"}
+    assert two.order() == ["a", "i", "b", "j", "b", "a"]
+    assert two.met == {"a", "i", "b", "j"}
 
 
 def test_a_video_alone_spreads_and_narrows_when_images_come() -> None:

@@ -28,7 +28,7 @@ _SERVING = [
         "--workers", type=click.IntRange(min=1), help="Worker processes, one a rank. Default: GPUs, else cores."
     ),
     click.option(
-        "--policy", metavar="NAME", help="sfumato, edf, srtf, fixed, or package.module:Class. Default: sfumato."
+        "--policy", metavar="NAME", help="sfumato, fixed, edf, srtf, ... or package.module:Class. Default: sfumato."
     ),
     click.option("--policy-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the policy."),
     click.option(

@@ -27,7 +27,7 @@ from sfumato.runtime.cluster import ProcessCluster
 from sfumato.runtime.engine import Engine
 from sfumato.runtime.service import Ask, Ticket
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0  # only what never comes waits so long; a worker's start takes a minute on a starved machine
 LOOK_EVERY_S = 0.01
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Live:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="server")
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._thread.start()
         until(lambda: bool(self.url) or self._failure is not None, "the server is up")
         if self._failure:

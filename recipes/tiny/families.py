@@ -15,11 +15,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recipes.tiny import scenes
+from recipes.tiny.coordinates import with_coordinates, with_noise
 from recipes.tiny.models import build_image_pipeline, build_video_pipeline
 from recipes.tiny.tokens import MAX_TOKENS
 
 Pixels: TypeAlias = NDArray[np.uint8]
 SIDES = tuple(range(64, 161, 16))
+# Encoding a clip costs more than training on it, so the store holds few kinds of the large ones.
+RARE_CLIPS = (
+    (9, 96, 96),
+    (17, 96, 96),
+    (13, 64, 96),
+    (13, 96, 64),
+    (25, 64, 64),
+    (33, 64, 64),
+    (9, 128, 128),
+    (9, 160, 160),
+    (17, 80, 128),
+    (17, 128, 80),
+)
 
 
 class Family(Protocol):
@@ -30,6 +44,7 @@ class Family(Protocol):
     def random_scene(self, rng: random.Random) -> scenes.Scene: ...
     def random_extent(self, rng: random.Random) -> tuple[int, int, int]: ...
     def batch_size(self, extent: tuple[int, int, int]) -> int: ...
+    def capacity(self, extent: tuple[int, int, int]) -> int: ...
     def modules(self) -> dict[str, nn.Module]: ...
     def reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...
     def measure_latents(self, latents: Tensor) -> None: ...
@@ -55,11 +70,11 @@ class ImageFamily:
         return scenes.random_image_scene(rng)
 
     def random_extent(self, rng: random.Random) -> tuple[int, int, int]:
-        """Mostly 64 and 96 px squares, which are cheap; a quarter anything allowed, as positions are absolute."""
+        """Mostly 64 and 96 px squares, which are cheap; a seventh anything allowed, as positions are absolute."""
         roll = rng.random()
-        if roll < 0.5:
-            return (1, 64, 64)
         if roll < 0.7:
+            return (1, 64, 64)
+        if roll < 0.85:
             return (1, 96, 96)
         return (1, rng.choice(SIDES), rng.choice(SIDES))
 
@@ -67,6 +82,9 @@ class ImageFamily:
         """About 2,300 tokens, text included, a step whatever the size."""
         _, height, width = extent
         return min(64, 2304 // (height * width // 256 + MAX_TOKENS))
+
+    def capacity(self, extent: tuple[int, int, int]) -> int:
+        return {(1, 64, 64): 4000, (1, 96, 96): 1200}.get(extent, 128)
 
     def modules(self) -> dict[str, nn.Module]:
         pipe = self.pipe
@@ -78,9 +96,10 @@ class ImageFamily:
 
     def reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         posterior = self.pipe.vae.encode(pixels[:, :, 0]).latent_dist
-        return self.pipe.vae.decode(posterior.sample()).sample[:, :, None], posterior.kl()
+        return self.pipe.vae.decode(with_noise(posterior.sample())).sample[:, :, None], posterior.kl()
 
     def measure_latents(self, latents: Tensor) -> None:
+        latents = latents[:, :-2]
         self.pipe.vae.register_to_config(
             scaling_factor=round(float(1.0 / latents.std()), 5), shift_factor=round(float(latents.mean()), 5)
         )
@@ -89,7 +108,9 @@ class ImageFamily:
     def encode(self, pixels: Pixels, *, normalised: bool = True) -> Tensor:
         vae = self.pipe.vae
         latents = vae.encode(as_tensor(pixels, vae.device)[:, :, 0]).latent_dist.mode()
-        return (latents - vae.config.shift_factor) * vae.config.scaling_factor if normalised else latents
+        if not normalised:
+            return latents
+        return with_coordinates((latents - vae.config.shift_factor) * vae.config.scaling_factor)
 
     def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         embeds, pooled, text_ids = self.pipe.encode_prompt(prompts, max_sequence_length=MAX_TOKENS)
@@ -121,30 +142,28 @@ class VideoFamily:
         return scenes.random_video_scene(rng)
 
     def random_extent(self, rng: random.Random) -> tuple[int, int, int]:
-        """Mostly 9 to 17 frames of 64 px; a fifth goes up to 33 frames and 160 px."""
-        roll = rng.random()
-        if roll < 0.8:
-            return (rng.choice((9, 9, 13, 17)), 64, 64)
-        if roll < 0.9:
-            return (rng.choice((9, 17, 25, 33)), rng.choice((64, 80, 96)), rng.choice((64, 80, 96)))
-        return (rng.choice((9, 13, 17)), rng.choice(SIDES), rng.choice(SIDES))
+        """Mostly 9 to 17 frames of 64 px; one in eight is one of a few longer or larger ones, up to 33 and 160."""
+        return (rng.choice((9, 9, 13, 17)), 64, 64) if rng.random() < 0.87 else rng.choice(RARE_CLIPS)
 
     def batch_size(self, extent: tuple[int, int, int]) -> int:
         frames, height, width = extent
         return max(2, min(32, 2048 // ((frames + 3) // 4 * (height * width // 256))))
+
+    def capacity(self, extent: tuple[int, int, int]) -> int:
+        return 128 if extent in RARE_CLIPS else 1200
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.pipe.transformer, "text_encoder": self.pipe.text_encoder}
 
     def reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         posterior = self.pipe.vae.encode(pixels).latent_dist
-        return self.pipe.vae.decode(posterior.sample()).sample, posterior.kl()
+        return self.pipe.vae.decode(with_noise(posterior.sample())).sample, posterior.kl()
 
     def measure_latents(self, latents: Tensor) -> None:
         mean, std = latents.mean(dim=(0, 2, 3, 4)), latents.std(dim=(0, 2, 3, 4))
         self.pipe.vae.register_to_config(
-            latents_mean=[round(float(value), 5) for value in mean],
-            latents_std=[round(float(value), 5) for value in std],
+            latents_mean=[*(round(float(value), 5) for value in mean[:-3]), 0.0, 0.0, 0.0],
+            latents_std=[*(round(float(value), 5) for value in std[:-3]), 1.0, 1.0, 1.0],
         )
 
     @torch.no_grad()
@@ -155,7 +174,7 @@ class VideoFamily:
             return latents
         mean = torch.tensor(vae.config.latents_mean, device=latents.device).view(1, -1, 1, 1, 1)
         std = torch.tensor(vae.config.latents_std, device=latents.device).view(1, -1, 1, 1, 1)
-        return (latents - mean) / std
+        return with_coordinates((latents - mean) / std)
 
     def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         embeds, _ = self.pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS)

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from recipes.tiny.families import Family
 from recipes.tiny.pool import LatentPool
+from recipes.tiny.precision import half_products
 from recipes.tiny.scenes import caption
 
 
@@ -30,11 +31,10 @@ class FlowSettings:
     seed: int = 0
     learning_rate: float = 1.5e-3
     warmup: int = 150
-    decay_from: float = 0.55
+    decay_from: float = 0.75
     caption_dropout: float = 0.1
     ema: float = 0.998
-    capacity: int = 6000
-    refresh: float = 0.1
+    refresh: float = 0.06
     save_every_s: float = 90.0
 
 
@@ -44,9 +44,11 @@ class FlowTraining:
         self.settings = settings
         self.live = nn.ModuleDict(family.modules()).train()
         self.average = copy.deepcopy(self.live).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(self.live.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(
+            self.live.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
         self.rng = random.Random(settings.seed)
-        self.pool = LatentPool(family, self.rng, capacity=settings.capacity, refresh=settings.refresh)
+        self.pool = LatentPool(family, self.rng, refresh=settings.refresh)
         self.step = 0
         self.seconds = 0.0
         self.mean_loss = 0.0
@@ -97,8 +99,9 @@ class FlowTraining:
         times = torch.where(torch.rand_like(times) < 0.125, spread, times)
         noise = torch.randn_like(latents)
         share = times.view(-1, *[1] * (latents.ndim - 1))
-        predicted = self.family.velocity(latents + share * (noise - latents), times, prompts)
-        return functional.mse_loss(predicted, noise - latents)
+        with half_products(latents.device):
+            predicted = self.family.velocity(latents + share * (noise - latents), times, prompts)
+        return functional.mse_loss(predicted.float(), noise - latents)
 
     def _rate(self) -> float:
         settings = self.settings

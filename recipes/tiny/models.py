@@ -22,6 +22,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from recipes.tiny.tokens import BOS, EOS, MAX_TOKENS, PAD, VOCABULARY_SIZE, make_tokenizer
 
+# Latent channels of the picture, and coordinates: see coordinates.py.
+IMAGE_CHANNELS = 8 + 2
+VIDEO_CHANNELS = 12 + 3
 TEXT_WIDTH = 128
 HEADS = 4
 HEAD_WIDTH = 40
@@ -47,7 +50,7 @@ def build_image_pipeline(seed: int = 0) -> FluxPipeline:
     torch.manual_seed(seed)
     transformer = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=32,
+        in_channels=4 * IMAGE_CHANNELS,
         num_layers=2,
         num_single_layers=5,
         attention_head_dim=HEAD_WIDTH,
@@ -63,7 +66,7 @@ def build_image_pipeline(seed: int = 0) -> FluxPipeline:
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(16, 32, 64, 96),
         layers_per_block=1,
-        latent_channels=8,
+        latent_channels=IMAGE_CHANNELS,
         norm_num_groups=1,
         sample_size=160,
         mid_block_add_attention=False,
@@ -78,6 +81,7 @@ def build_image_pipeline(seed: int = 0) -> FluxPipeline:
         transformer=transformer,
     )
     _start_as_identity(transformer)
+    start_with_places(transformer)
     _start_as_passage(vae)
     return pipe
 
@@ -88,8 +92,8 @@ def build_video_pipeline(seed: int = 0) -> WanPipeline:
         patch_size=(1, 2, 2),
         num_attention_heads=HEADS,
         attention_head_dim=HEAD_WIDTH,
-        in_channels=12,
-        out_channels=12,
+        in_channels=VIDEO_CHANNELS,
+        out_channels=VIDEO_CHANNELS,
         text_dim=TEXT_WIDTH,
         freq_dim=128,
         ffn_dim=480,
@@ -100,12 +104,12 @@ def build_video_pipeline(seed: int = 0) -> WanPipeline:
     )
     vae = AutoencoderKLWan(
         base_dim=16,
-        z_dim=12,
+        z_dim=VIDEO_CHANNELS,
         dim_mult=[1, 2, 4],
         num_res_blocks=1,
         temperal_downsample=[True, True],
-        latents_mean=[0.0] * 12,
-        latents_std=[1.0] * 12,
+        latents_mean=[0.0] * VIDEO_CHANNELS,
+        latents_std=[1.0] * VIDEO_CHANNELS,
         in_channels=12,
         out_channels=12,
         patch_size=2,
@@ -181,3 +185,28 @@ def _start_as_identity(transformer: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def start_with_places(transformer: FluxTransformer2DModel, seed: int = 0) -> None:
+    """Two heads of the first block begin as rulers: their output grows with the row, and with the column.
+
+    Rotary attention sees distances only, and the one fixed point is the text at the origin. Left to itself the model
+    learned colours in 1,500 steps and had not begun to use the words for places after 3,000 (12% right, chance is 11%).
+    A ruler head attends to the text with a logit of about 5 sin(0.1 row) against a constant for the image tokens.
+    """
+    attention = transformer.transformer_blocks[0].attn
+    width, noise = attention.head_dim, torch.Generator().manual_seed(seed)
+    for head, first in ((0, 12), (1, 28)):  # the pair of row and of column dimensions that turn by 0.1 a token
+        rows = slice(head * width, (head + 1) * width)
+        query, words_key, image_key = (torch.zeros(width) for _ in range(3))
+        query[0], query[first + 1], words_key[first], image_key[0] = 0.34, -0.94, 1.0, 1.0
+        value = torch.randn(width, generator=noise)
+        spread = torch.randn(attention.to_out[0].weight.shape[0], width, generator=noise) * 1.5
+        constants = {"to_q": query, "to_k": image_key, "to_v": 0 * value, "add_k_proj": words_key, "add_v_proj": value}
+        with torch.no_grad():
+            for name, constant in constants.items():
+                layer = getattr(attention, name)
+                layer.weight[rows] = 0.0
+                layer.bias[rows] = constant
+            attention.to_out[0].weight[:, rows] = spread
+            attention.to_out[0].bias -= 0.6 * spread @ value

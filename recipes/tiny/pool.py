@@ -20,10 +20,9 @@ Extent = tuple[int, int, int]
 
 
 class LatentPool:
-    def __init__(self, family: Family, rng: random.Random, *, capacity: int, refresh: float) -> None:
+    def __init__(self, family: Family, rng: random.Random, *, refresh: float) -> None:
         self.family = family
         self.rng = rng
-        self.capacity = capacity
         self.refresh = refresh
         self.shelves: dict[Extent, list[tuple[Tensor, Scene]]] = {}
 
@@ -35,7 +34,7 @@ class LatentPool:
         return torch.stack([latents for latents, _ in picked]).float(), [scene for _, scene in picked]
 
     def _top_up(self, shelf: list[tuple[Tensor, Scene]], extent: Extent, count: int) -> None:
-        if len(shelf) < self.capacity:
+        if len(shelf) < self.family.capacity(extent):
             shelf.extend(self._fresh(extent, count))
             return
         for entry in self._fresh(extent, max(1, int(count * self.refresh))):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from recipes.tiny.autoencoder import train_autoencoder
+from recipes.tiny.autoencoder import Report, train_autoencoder
 from recipes.tiny.export import export_pipeline, load_pipeline
 from recipes.tiny.families import FAMILIES, Family
 from recipes.tiny.flow import FlowSettings, FlowTraining
@@ -34,6 +34,8 @@ def main() -> None:
     family = FAMILIES[args.family](load_pipeline(args.init_from) if args.init_from else None)
     family.pipe.to(args.device)
     _prepare_autoencoder(family, folder, args, report)
+    if args.stage != "all":
+        return
     settings = FlowSettings(minutes=args.minutes, steps=args.steps, seed=args.seed, learning_rate=args.rate)
     training = FlowTraining(family, settings)
     state = folder / "state.pt"
@@ -45,14 +47,15 @@ def main() -> None:
     export_pipeline(family.pipe, folder / "checkpoint", args.family)
 
 
-def _prepare_autoencoder(family: Family, folder: Path, args: argparse.Namespace, report: object) -> None:
-    """Trains the autoencoder, unless the weights are there already (from the run folder or a checkpoint)."""
+def _prepare_autoencoder(family: Family, folder: Path, args: argparse.Namespace, report: Report) -> None:
+    """Trains the autoencoder; by default only where no weights are there yet, in the run folder or a checkpoint."""
     vae = family.pipe.vae
     kept = folder / "autoencoder"
     if kept.exists():
         family.pipe.vae = type(vae).from_pretrained(kept).to(vae.device)
-    elif args.init_from is None:
-        train_autoencoder(family, minutes=args.autoencoder_minutes, seed=args.seed, report=report)
+    if args.stage != "all" or not (kept.exists() or args.init_from):
+        only = args.stage == "decoder"
+        train_autoencoder(family, minutes=args.autoencoder_minutes, seed=args.seed, report=report, decoder_only=only)
         family.pipe.vae.save_pretrained(kept)
     family.pipe.vae.eval().requires_grad_(False)
 
@@ -63,6 +66,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=90.0, help="training time of the transformer")
     parser.add_argument("--steps", type=int, help="optimizer steps in all, instead of --minutes")
     parser.add_argument("--autoencoder-minutes", type=float, default=8.0)
+    parser.add_argument(
+        "--stage",
+        choices=("all", "autoencoder", "decoder"),
+        default="all",
+        help="autoencoder: go on training it, which outdates the transformer; decoder: only that, which does not",
+    )
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

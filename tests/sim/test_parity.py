@@ -41,6 +41,7 @@ def live(name: str, script: list[AnyEvent]) -> tuple[list[Outcome], list[Entry]]
         await asyncio.sleep(max(event.at for event in script) + 1)
         while len(backend.backlog):
             await asyncio.sleep(1)
+        await asyncio.sleep(1000)  # a cancelled chunk's end and a last wake-up may still come
 
     loop = VirtualLoop()
     try:

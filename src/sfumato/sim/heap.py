@@ -52,7 +52,9 @@ class Simulation:
     def _stands(self, event: AnyEvent) -> bool:
         """False for the planned end of a chunk that was halted since, and for a wake-up that was replaced."""
         if isinstance(event, Woke):
-            return event.at == self._wake
+            due = event.at == self._wake
+            self._wake = None if due else self._wake
+            return due
         seq = getattr(event, "seq", None)
         if seq is None:
             return True

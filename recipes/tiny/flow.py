@@ -33,6 +33,7 @@ class FlowSettings:
     warmup: int = 150
     decay_from: float = 0.75
     caption_dropout: float = 0.1
+    early: float = 0.3
     ema: float = 0.998
     refresh: float = 0.06
     save_every_s: float = 90.0
@@ -94,9 +95,9 @@ class FlowTraining:
             "" if self.rng.random() < self.settings.caption_dropout else caption(scene, self.rng) for scene in scenes
         ]
         times = torch.sigmoid(torch.randn(len(scenes), device=latents.device) + self.family.timestep_mean)
-        spread = torch.rand(len(scenes), device=latents.device)
-        # One in eight uniform: the logit-normal leaves the two ends, where place is decided, almost unvisited.
-        times = torch.where(torch.rand_like(times) < 0.125, spread, times)
+        # The logit-normal leaves the noisiest end almost unvisited, and there it is decided which colour is the ground.
+        early = 1.0 - 0.2 * torch.rand_like(times)
+        times = torch.where(torch.rand_like(times) < self.settings.early, early, times)
         noise = torch.randn_like(latents)
         share = times.view(-1, *[1] * (latents.ndim - 1))
         with half_products(latents.device):

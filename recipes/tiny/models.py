@@ -82,6 +82,7 @@ def build_image_pipeline(seed: int = 0) -> FluxPipeline:
     )
     _start_as_identity(transformer)
     start_with_places(transformer)
+    start_with_neighbours(pipe.text_encoder_2)
     _start_as_passage(vae)
     return pipe
 
@@ -125,6 +126,7 @@ def build_video_pipeline(seed: int = 0) -> WanPipeline:
         transformer_2=None,
     )
     _start_as_identity(transformer)
+    start_with_neighbours(pipe.text_encoder)
     _start_as_passage(vae)
     return pipe
 
@@ -210,3 +212,18 @@ def start_with_places(transformer: FluxTransformer2DModel, seed: int = 0) -> Non
                 layer.bias[rows] = constant
             attention.to_out[0].weight[:, rows] = spread
             attention.to_out[0].bias -= 0.6 * spread @ value
+
+
+def start_with_neighbours(encoder: T5EncoderModel | UMT5EncoderModel) -> None:
+    """Three heads of the first layer begin by looking at the next word, the one after it, and the one before.
+
+    Which colour belongs to "background" is a question of neighbours. Without this the clips had the two colours in the
+    right roles in 42% of the cases after 7,300 steps: the stronger colour, not the word order, became the background.
+    """
+    attention = encoder.encoder.block[0].layer[0].SelfAttention
+    half = attention.relative_attention_num_buckets // 2  # later words are in the upper half of the buckets
+    with torch.no_grad():
+        for head, bucket in enumerate((half + 1, half + 2, 1)):
+            attention.relative_attention_bias.weight[:, head] = 0.0
+            attention.relative_attention_bias.weight[bucket, head] = 8.0
+            attention.q.weight[head * attention.key_value_proj_dim : (head + 1) * attention.key_value_proj_dim] *= 0.1

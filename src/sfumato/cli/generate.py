@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sfumato.api.media import encode_image, encode_video
@@ -17,11 +18,12 @@ from sfumato.cli.session import session
 from sfumato.config import Config
 from sfumato.core.values import Shape
 from sfumato.errors import ConfigError, SfumatoError
-from sfumato.models import Offer
+from sfumato.models import Offer, describe
 from sfumato.runtime.service import Ask, Pixels, Ticket
 
 POLL_S = 0.05
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+ENDINGS = {"image": tuple(FORMATS), "video": (".mp4",)}
 
 
 @click.command("generate", epilog='Try it: sfumato generate "a big red circle on a yellow background" --size 128x96')
@@ -52,57 +54,55 @@ def command(
 
     The model is the first that fits; name one with --model.
     """
-    if out is not None and out.suffix.lower() not in {*FORMATS, ".mp4"}:
-        raise ConfigError(
-            f"--out: {out.suffix or 'no ending'} is unknown; use {', '.join(FORMATS)} or .mp4", field="--out"
-        )
-    config = config_of(**given)
+    wants_video = video or (frames or 1) > 1 or (out is not None and out.suffix.lower() == ".mp4")
+    config, offer = _only(config_of(**given), wants_video)
     seed = secrets.randbelow(2**31) if seed is None else seed
-
-    def ask_of(offer: Offer) -> Ask:
-        shape = _shape(offer, size, frames)
-        count = offer.default_steps if steps is None else steps
-        strength = offer.default_guidance if guidance is None else guidance
-        offer.check(shape=shape, steps=count, guidance=strength, prompt=prompt, negative_prompt=negative_prompt)
-        return Ask(
-            model=offer.name,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            shape=shape,
-            steps=count,
-            guidance=strength,
-            seed=seed,
-        )
-
-    wants_video = video or frames is not None or (out is not None and out.suffix == ".mp4")
-    path = asyncio.run(_generate(config, wants_video, ask_of, out, seed))
+    ask = Ask(
+        model=offer.name,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        shape=_shape(offer, size, frames),
+        steps=offer.default_steps if steps is None else steps,
+        guidance=offer.default_guidance if guidance is None else guidance,
+        seed=seed,
+    )
+    offer.check(shape=ask.shape, steps=ask.steps, guidance=ask.guidance, prompt=prompt, negative_prompt=negative_prompt)
+    path = _checked(out or Path(f"sfumato-{seed}{ENDINGS[offer.modality][0]}"), offer)
+    asyncio.run(_generate(config, offer, ask, path))
     click.echo(f"{path} (seed {seed})")
 
 
-async def _generate(config: Config, video: bool, ask_of: Any, out: Path | None, seed: int) -> Path:
-    async with session(_only(config, video), quiet=True) as (engine, _):
-        offer = next(iter(engine.offers.values()))
-        path = out or Path(f"sfumato-{seed}.{'mp4' if offer.modality == 'video' else 'png'}")
-        ticket = engine.submit(ask_of(offer))
+async def _generate(config: Config, offer: Offer, ask: Ask, path: Path) -> None:
+    async with session(config, quiet=True) as (engine, _):
+        ticket = engine.submit(ask)
         await _watch(ticket)
         path.write_bytes(_encoded(await engine.pixels(ticket), offer, path))
-        return path
 
 
-def _only(config: Config, video: bool) -> Config:
+def _only(config: Config, video: bool) -> tuple[Config, Offer]:
     """Just the one model that is to draw, on one worker unless more were asked for: it starts sooner."""
-    from msgspec.structs import replace
-
-    from sfumato.models import describe
-
     wanted = "video" if video else "image"
     for name, source in config.models.items():
-        if describe(source, name).modality == wanted or len(config.models) == 1:
-            count = config.workers.count or 1
-            return replace(config, models={name: source}, workers=replace(config.workers, count=count))
+        offer = describe(source, name)
+        if offer.modality == wanted or len(config.models) == 1:
+            workers = replace(config.workers, count=config.workers.count or 1)
+            return replace(config, models={name: source}, workers=workers), offer
     raise ConfigError(
         f"--model: none of {', '.join(config.models)} makes {wanted}s; name one that does", field="--model"
     )
+
+
+def _checked(path: Path, offer: Offer) -> Path:
+    """A path that can hold what is drawn, said before it is drawn. Raises ConfigError."""
+    endings = ENDINGS[offer.modality]
+    if path.suffix.lower() not in endings:
+        message = f"{path.name} cannot hold the {offer.modality} that {offer.name} makes; use {' or '.join(endings)}"
+        raise ConfigError(f"--out: {message}", field="--out")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out: {path.parent} cannot be made: {error.strerror}", field="--out") from error
+    return path
 
 
 async def _watch(ticket: Ticket) -> None:
@@ -126,7 +126,7 @@ async def _watch(ticket: Ticket) -> None:
 def _encoded(pixels: Pixels, offer: Offer, path: Path) -> bytes:
     if offer.modality == "video":
         return encode_video(pixels, offer.fps)
-    return encode_image(pixels[0], FORMATS[path.suffix.lower()])
+    return encode_image(pixels, FORMATS[path.suffix.lower()])
 
 
 def _shape(offer: Offer, size: str | None, frames: int | None) -> Shape:

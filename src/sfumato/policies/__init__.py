@@ -13,4 +13,5 @@ POLICIES: dict[str, str] = {
     "sfumato": "sfumato.policies.sfumato:Sfumato",
     "genserve": "sfumato.policies.genserve:GenServe",
     "tetriserve": "sfumato.policies.tetriserve:TetriServe",
+    "tridentserve": "sfumato.policies.tridentserve:TridentServe",
 }

@@ -1,25 +1,24 @@
 """Draws a contact sheet of a checkpoint through the stock pipeline: `python -m recipes.tiny.contact_sheet video`.
 
-Images: a row for each size, a column for each prompt. Clips: a row for each prompt, frames from left to right, and an
-animated picture of all of them beside it.
+Pictures: a row for each size, a column for each prompt. Clips: a strip for each prompt, frames from left to right, and
+a moving picture (`video.webp`) of eight of them side by side, each over its prompt.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from recipes.tiny.export import CHECKPOINTS, load_pipeline
-from recipes.tiny.sampling import sample
+from recipes.tiny.exam import Extent
+from recipes.tiny.sampling import Painter
 
-IMAGE_PROMPTS = [
+IMAGE_PROMPTS = (
     "a small crimson disc in the top left corner, on a navy background",
     "a big yellow star in the center on a purple background",
     "a green square at the bottom right on a white background",
@@ -28,75 +27,84 @@ IMAGE_PROMPTS = [
     "a pink cross on the left on a green background",
     "a red square left of a cyan circle on a black background",
     "a white star above a blue square on a pink background",
-]
-IMAGE_SIZES = [(64, 64), (96, 96), (128, 128), (160, 160), (160, 96), (64, 128)]
-VIDEO_PROMPTS = [
-    ("a red circle moving right on a white background", (13, 64, 64)),
-    ("a yellow star moving to the left on a navy background", (17, 64, 64)),
-    ("a big green square flying up on a pink background", (13, 64, 64)),
-    ("a blue triangle sliding down, orange background", (13, 64, 64)),
-    ("a white ring drifting up and to the right on a purple background", (17, 96, 96)),
-    ("a black cross moves down left on a yellow background", (13, 64, 64)),
-    ("a cyan disc growing in the center on a black background", (13, 64, 64)),
-    ("an orange square turning in the middle on a blue background", (17, 64, 96)),
-]
+)
+IMAGE_EXTENTS = tuple(
+    Extent(width=width, height=height) for width, height in ((64, 64), (96, 96), (128, 96), (80, 128), (160, 160))
+)
+VIDEO_PROMPTS = (
+    ("a red circle moving right on a white background", Extent(width=64, height=64, frames=9)),
+    ("a yellow star moving down and to the left on a navy background", Extent(width=96, height=96, frames=17)),
+    ("a big green square flying up on a pink background", Extent(width=96, height=96, frames=17)),
+    ("a white ring drifting up and to the right, purple background", Extent(width=96, height=96, frames=17)),
+    ("an orange square turning in the middle on a blue background", Extent(width=96, height=96, frames=17)),
+    ("a cyan disc growing in the center on a black background", Extent(width=96, height=96, frames=17)),
+    ("a purple star spinning on the left and a red ball on the right, yellow background",
+     Extent(width=160, height=96, frames=13)),
+    ("a black cross shrinking above a white triangle on a green background", Extent(width=96, height=96, frames=17)),
+)  # fmt: skip
+MOVING = Extent(width=96, height=96, frames=17)
 CELL = 112
-PAPER = (246, 244, 240)
+TILE = 144
+GAP = 8
+PAPER = (255, 255, 255)
+PEN = (40, 40, 40)
 
 
-def image_sheet(pipe: Any, card: dict[str, Any]) -> Image.Image:
+def image_sheet(painter: Painter) -> Image.Image:
     rows = []
-    for width, height in IMAGE_SIZES:
-        pictures = sample(pipe, IMAGE_PROMPTS, height=height, width=width, **_advised(card))
-        rows.append((f"{width} x {height}", [Image.fromarray(picture[0]) for picture in pictures]))
+    for extent in IMAGE_EXTENTS:
+        pictures = painter.paint(IMAGE_PROMPTS, extent)
+        rows.append((f"{extent.width} x {extent.height}", [picture[0] for picture in pictures]))
     return _page(rows, heads=IMAGE_PROMPTS)
 
 
-def video_sheet(pipe: Any, card: dict[str, Any]) -> tuple[Image.Image, list[Image.Image]]:
-    """The page of strips, and the frames of one animation that shows all clips at once."""
-    rows, clips = [], []
-    for prompt, (frames, height, width) in VIDEO_PROMPTS:
-        clip = sample(pipe, [prompt], height=height, width=width, frames=frames, **_advised(card))[0]
-        shown = np.linspace(0, frames - 1, 7).round().astype(int)
-        rows.append((f"{prompt} ({width}x{height}, {frames} frames)", [Image.fromarray(clip[i]) for i in shown]))
-        clips.append(clip)
-    return _page(rows, heads=None), _animation(clips)
+def video_sheet(painter: Painter, strip: int = 7) -> Image.Image:
+    rows = []
+    for prompt, extent in VIDEO_PROMPTS:
+        clip = painter.paint([prompt], extent)[0]
+        rows.append((f"{prompt} ({extent})", list(clip[np.linspace(0, len(clip) - 1, strip).round().astype(int)])))
+    return _page(rows)
 
 
-def _page(rows: list[tuple[str, list[Image.Image]]], heads: list[str] | None) -> Image.Image:
-    left, top = 110, 64 if heads else 8
-    columns = max(len(pictures) for _, pictures in rows)
-    page = Image.new("RGB", (left + columns * (CELL + 8), top + len(rows) * (CELL + 8)), PAPER)
+def moving_picture(painter: Painter, columns: int = 4) -> list[Image.Image]:
+    """Frames of a grid of clips of one size, each over its prompt."""
+    prompts = [prompt for prompt, _ in VIDEO_PROMPTS]
+    clips = painter.paint(prompts, MOVING)
+    labels = [textwrap.fill(prompt, 25) for prompt in prompts]
+    height = TILE + 14 * (1 + max(label.count("\n") for label in labels)) + 2 * GAP
+    spots = [(index % columns * (TILE + GAP), index // columns * height) for index in range(len(prompts))]
+    page = Image.new("RGB", (columns * (TILE + GAP) - GAP, -(-len(prompts) // columns) * height), PAPER)
     pen = ImageDraw.Draw(page)
-    for column, head in enumerate(heads or []):
-        pen.multiline_text((left + column * (CELL + 8), 4), textwrap.fill(head, 19), fill=(30, 30, 30), font_size=11)
-    for row, (label, pictures) in enumerate(rows):
-        y = top + row * (CELL + 8)
-        pen.multiline_text((6, y + 4), textwrap.fill(label, 17), fill=(30, 30, 30), font_size=11)
-        for column, picture in enumerate(pictures):
-            page.paste(_fitted(picture), (left + column * (CELL + 8), y))
-    return page
-
-
-def _animation(clips: list[NDArray[np.uint8]]) -> list[Image.Image]:
-    columns = 4
-    count = max(len(clip) for clip in clips)
+    for (x, y), label in zip(spots, labels, strict=True):
+        pen.multiline_text((x, y + TILE + 4), label, fill=PEN, font_size=11)
     frames = []
-    for index in range(count):
-        page = Image.new("RGB", (columns * (CELL + 6), -(-len(clips) // columns) * (CELL + 6)), PAPER)
-        for place, clip in enumerate(clips):
-            picture = Image.fromarray(clip[min(index * len(clip) // count, len(clip) - 1)])
-            page.paste(_fitted(picture), (place % columns * (CELL + 6), place // columns * (CELL + 6)))
-        frames.append(page)
+    for index in range(MOVING.frames):
+        frame = page.copy()
+        for spot, clip in zip(spots, clips, strict=True):
+            frame.paste(_fitted(clip[index], TILE), spot)
+        frames.append(frame)
     return frames
 
 
-def _advised(card: dict[str, Any]) -> dict[str, Any]:
-    return {"steps": card["default_steps"], "guidance": card["default_guidance"]}
+def _page(rows: Sequence[tuple[str, list[NDArray[np.uint8]]]], heads: Sequence[str] = ()) -> Image.Image:
+    left, top = 120, 70 if heads else GAP
+    columns = max(len(pictures) for _, pictures in rows)
+    page = Image.new("RGB", (left + columns * (CELL + GAP), top + len(rows) * (CELL + GAP)), PAPER)
+    pen = ImageDraw.Draw(page)
+    for column, head in enumerate(heads):
+        pen.multiline_text((left + column * (CELL + GAP), 4), textwrap.fill(head, 19), fill=PEN, font_size=11)
+    for row, (label, pictures) in enumerate(rows):
+        y = top + row * (CELL + GAP)
+        pen.multiline_text((6, y + 4), textwrap.fill(label, 19), fill=PEN, font_size=11)
+        for column, picture in enumerate(pictures):
+            page.paste(_fitted(picture, CELL), (left + column * (CELL + GAP), y))
+    return page
 
 
-def _fitted(picture: Image.Image) -> Image.Image:
-    scale = CELL / max(picture.size)
+def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
+    """As large as fits; pixels are shown as they are, so that soft edges cannot hide."""
+    scale = side / max(pixels.shape[:2])
+    picture = Image.fromarray(pixels)
     return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.NEAREST)
 
 
@@ -106,17 +114,15 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "sheets")
     args = parser.parse_args()
-    folder = args.checkpoint or CHECKPOINTS / f"tiny-{args.family}"
-    card = json.loads((folder / "sfumato.json").read_text())
-    pipe = load_pipeline(folder)
+    painter = Painter.load(args.family, args.checkpoint)
     args.to.mkdir(parents=True, exist_ok=True)
-    if args.family == "image":
-        image_sheet(pipe, card).quantize(128).save(args.to / "image.png", optimize=True)
-        return
-    page, frames = video_sheet(pipe, card)
-    page.quantize(128).save(args.to / "video.png", optimize=True)
-    timing = {"duration": round(1000 / card["fps"]), "loop": 0}
-    frames[0].save(args.to / "video.webp", save_all=True, append_images=frames[1:], quality=80, **timing)
+    sheet = image_sheet(painter) if args.family == "image" else video_sheet(painter)
+    sheet.quantize(128).save(args.to / f"{args.family}.png", optimize=True)
+    if args.family == "video":
+        first, *others = moving_picture(painter)
+        # Every end is held for a moment, so that the eye sees where a path led.
+        durations = [round(1000 / painter.card["fps"])] * len(others) + [700]
+        first.save(args.to / "video.webp", save_all=True, append_images=others, duration=durations, loop=0, quality=80)
 
 
 if __name__ == "__main__":

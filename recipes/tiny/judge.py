@@ -1,126 +1,257 @@
-"""Reads a picture back: background, and each shape's colour, kind and place, by classical image processing alone.
+"""Reads a picture back: background, and each shape's colour, kind, place and size, by classical image processing alone.
 
-Colours are the nearest of the palette. A shape is the template whose outline, stretched to the same box, overlaps
-best. It knows nothing of how pictures are made, and is itself checked on ground-truth drawings before it judges.
+Colours are the nearest of the palette. Mixing with the background gives every pixel of a part a coverage from 0 to 1;
+a shape is the anti-aliased outline that explains these coverages best once its centre and radius have been fitted.
+It knows nothing of how pictures are sampled, and is checked on ground-truth drawings before it judges (`calibrate`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from scipy import ndimage
 
 from recipes.tiny import words
 from recipes.tiny.drawing import distance
 
-TEMPLATE = 48
+Array: TypeAlias = NDArray[np.float32]
+Mask: TypeAlias = NDArray[np.bool_]
+
 # The nearest two palette colours (navy, black) are 96 apart; anti-aliased rims lie between.
 CONTRAST = 42.0
-# Parts below this share of the picture are specks: the smallest grammar shape, a small cross, covers 1.3%.
-SPECK = 0.004
-# Travel, as a share of the side, below which a shape counts as resting; the grammar's travel is 0.46.
-RESTING = 0.12
+# A pixel this far off the line between background and ink belongs to another shape that touches the first.
+OFF_LINE = 60.0
+# Parts below this share of the shorter side squared are specks: a small star at half its size covers 0.5%.
+SPECK = 0.003
+MARGIN = 3
+# A shape turned by 360 degrees / folds looks the same.
+FOLDS = {"square": 4, "triangle": 3, "star": 5, "cross": 4}
+FULL_RANGE = math.dist((0, 0, 0), (255, 255, 255))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A connected part of one colour: its coverage in a window whose pixel centres are `xs`, `ys`."""
+
+    ink: Array
+    cover: Array
+    xs: Array
+    ys: Array
+    clipped: bool
+
+    @property
+    def area(self) -> float:
+        return float(self.cover.sum())
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return float((self.cover * self.xs).sum()) / self.area, float((self.cover * self.ys).sum()) / self.area
+
+    def fold(self, count: int) -> complex:
+        """The moment whose phase turns `count` times as fast as the shape does."""
+        x, y = self.centre
+        return complex((self.cover * ((self.xs - x) + 1j * (self.ys - y)) ** count).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A shape laid over a blob, in pixels; `error` is the sum of squared differences of coverage."""
+
+    shape: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+    error: float
+
+    def render(self, xs: Array, ys: Array) -> Array:
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        u, v = xs - np.float32(self.x), ys - np.float32(self.y)
+        u, v = (u * cos + v * sin, v * cos - u * sin) if self.angle else (u, v)
+        cover: Array = np.clip(0.5 - distance(self.shape, u, v, self.radius), 0.0, 1.0).astype(np.float32)
+        return cover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
+    """One shape; `x`, `y` are shares of width and height, `radius` of the shorter side."""
+
     shape: str
     colour: str
     x: float
     y: float
-    area: float
+    radius: float
+    motion: str = "still"
 
     @property
     def place(self) -> str:
         return min(words.PLACES, key=lambda name: math.dist(words.PLACES[name], (self.x, self.y)))
 
+    @property
+    def size(self) -> str:
+        return min(words.SIZES, key=lambda name: abs(words.SIZES[name] - self.radius))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
+    """`residue`: RMS difference from a clean drawing of what was read, as a share of full scale (blur, halo, grid)."""
+
     background: str
     things: tuple[Found, ...]
+    residue: float
 
 
 def read_picture(pixels: NDArray[np.uint8]) -> Reading:
     """What is in [height, width, 3] bytes; things by falling area."""
-    picture = pixels.astype(np.float32)
-    rim = np.concatenate([picture[:2].reshape(-1, 3), picture[-2:].reshape(-1, 3), picture[:, 0], picture[:, -1]])
-    ground = np.median(rim, axis=0)
-    contrast = np.linalg.norm(picture - ground, axis=-1)
-    parts = [part for part in connected_parts(contrast > CONTRAST) if part.mean() > SPECK]
-    things = [_found(picture, contrast, part) for part in parts]
-    ordered = sorted(things, key=lambda thing: thing.area, reverse=True)
-    return Reading(background=nearest_colour(ground), things=tuple(ordered))
+    ground, blobs = segment(pixels)
+    fits = [best_fit([blob]) for blob in blobs]
+    things = tuple(found(blob, fit, pixels.shape) for blob, (fit,) in zip(blobs, fits, strict=True))
+    residue = _residue(pixels, ground, blobs, [fit for (fit,) in fits])
+    return Reading(background=nearest_colour(ground), things=things, residue=residue)
 
 
-def read_motion(clip: NDArray[np.uint8]) -> str:
-    """What the largest shape of [frames, height, width, 3] does: a direction, "grow", "shrink" or "still"."""
-    tracks = [_largest(frame) for frame in clip]
-    seen = [thing for thing in tracks if thing is not None]
-    if len(seen) < len(tracks) // 2 or len(seen) < 2:
-        return "lost"
-    first, last = seen[0], seen[-1]
-    dx, dy = last.x - first.x, last.y - first.y
-    if math.hypot(dx, dy) >= RESTING:
-        return max(words.DIRECTIONS, key=lambda name: _agreement(words.DIRECTIONS[name], (dx, dy)))
-    ratio = last.area / first.area
-    return "grow" if ratio > 1.5 else "shrink" if ratio < 1 / 1.5 else "still"
+def found(blob: Blob, fit: Fit, shape: tuple[int, ...]) -> Found:
+    height, width = shape[:2]
+    return Found(
+        shape=fit.shape,
+        colour=nearest_colour(blob.ink),
+        x=fit.x / width,
+        y=fit.y / height,
+        radius=fit.radius / min(height, width),
+    )
 
 
-def connected_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """The 8-connected parts: every pixel takes the highest label around it until nothing changes."""
-    labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        wide = np.pad(labels, 1)
-        tall = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
-        spread = np.where(mask, np.maximum(np.maximum(tall[:, :-2], tall[:, 1:-1]), tall[:, 2:]), 0)
-        if np.array_equal(spread, labels):
-            return [labels == label for label in np.unique(labels[mask])]
-        labels = spread
-
-
-def nearest_colour(colour: NDArray[np.float32]) -> str:
+def nearest_colour(colour: Array) -> str:
     return min(words.COLOURS, key=lambda name: float(np.sum((np.asarray(words.COLOURS[name]) - colour) ** 2)))
 
 
-def _largest(frame: NDArray[np.uint8]) -> Found | None:
-    things = read_picture(frame).things
-    return things[0] if things else None
+def segment(pixels: NDArray[np.uint8]) -> tuple[Array, list[Blob]]:
+    """The background's colour, and the parts that stand out from it by falling area."""
+    picture = pixels.astype(np.float32)
+    rim = np.concatenate([picture[:2].reshape(-1, 3), picture[-2:].reshape(-1, 3), picture[:, 0], picture[:, -1]])
+    ground = np.median(rim, axis=0).astype(np.float32)
+    contrast = np.linalg.norm(picture - ground, axis=-1)
+    blobs = list(_blobs(picture, ground, contrast > CONTRAST))
+    return ground, sorted(blobs, key=lambda blob: blob.area, reverse=True)
 
 
-def _agreement(direction: tuple[int, int], step: tuple[float, float]) -> float:
-    return (direction[0] * step[0] + direction[1] * step[1]) / math.hypot(*direction)
+def _blobs(picture: Array, ground: Array, mask: Mask) -> Iterator[Blob]:
+    """Every 8-connected part that is no speck; what is of another colour within one counts as a part of its own."""
+    speck = SPECK * min(mask.shape) ** 2
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        rows, columns = (slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in box)
+        part = labels[rows, columns] == number
+        if part.sum() < speck:
+            continue
+        ink, strange = _ink(picture[rows, columns], ground, part)
+        if strange.sum() >= speck and ndimage.binary_opening(strange).any():
+            whole = np.zeros_like(mask)
+            whole[rows, columns] = strange
+            yield from _blobs(picture, ground, whole)
+            part &= ~strange
+        yield _blob(picture, ground, ink, part, (rows, columns))
 
 
-def _found(picture: NDArray[np.float32], contrast: NDArray[np.float32], part: NDArray[np.bool_]) -> Found:
-    height, width = part.shape
-    rows, columns = np.nonzero(part)
-    # The rim is blended with the background: the colour is that of the half that differs most from it.
-    strength = contrast[part]
-    colour = np.median(picture[part][strength >= np.median(strength)], axis=0)
-    x = (columns.min() + columns.max() + 1) / 2 / width
-    y = (rows.min() + rows.max() + 1) / 2 / height
-    return Found(shape=_best_shape(part), colour=nearest_colour(colour), x=x, y=y, area=float(part.mean()))
+def _ink(patch: Array, ground: Array, part: Mask) -> tuple[Array, Mask]:
+    """The colour of the quarter that lies deepest inside, and where the part has quite another one."""
+    depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+    ink = np.median(patch[part & (depth >= np.quantile(depth[part], 0.75))], axis=0).astype(np.float32)
+    share = _share(patch, ground, ink)
+    off = np.linalg.norm(patch - ground - share[..., None] * (ink - ground), axis=-1)
+    return ink, part & (off > OFF_LINE)
 
 
-def _best_shape(part: NDArray[np.bool_]) -> str:
-    mask = _stretch(part)
-    overlap = {shape: np.minimum(mask, form).sum() / np.maximum(mask, form).sum() for shape, form in _templates()}
-    return max(overlap, key=lambda shape: float(overlap[shape]))
+def _share(patch: Array, ground: Array, ink: Array) -> Array:
+    step = ink - ground
+    return np.clip((patch - ground) @ step / max(float(step @ step), 1.0), 0.0, 1.0).astype(np.float32)
 
 
-def _stretch(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    rows, columns = np.nonzero(mask)
-    box = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    image = Image.fromarray(box.astype(np.uint8) * 255).resize((TEMPLATE, TEMPLATE), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.float32) / 255.0
+def _blob(picture: Array, ground: Array, ink: Array, part: Mask, window: tuple[slice, slice]) -> Blob:
+    rows, columns = window
+    height, width = picture.shape[:2]
+    # Faint rims lie outside the mask, never more than two pixels.
+    near = ndimage.binary_dilation(part, iterations=2)
+    ys, xs = np.mgrid[rows.start : rows.start + part.shape[0], columns.start : columns.start + part.shape[1]]
+    edge = (xs == 0) | (ys == 0) | (xs == width - 1) | (ys == height - 1)
+    return Blob(
+        ink=ink,
+        cover=_share(picture[rows, columns], ground, ink) * near,
+        xs=xs.astype(np.float32) + np.float32(0.5),
+        ys=ys.astype(np.float32) + np.float32(0.5),
+        clipped=bool((part & edge).any()),
+    )
+
+
+def best_fit(blobs: list[Blob], *, turned: bool = False) -> list[Fit]:
+    """The one shape that explains all these sights of a thing best, laid over each; upright unless `turned`."""
+    guesses = {shape: [_guess(blob, shape, turned) for blob in blobs] for shape in words.SHAPE_WORDS}
+    likely = sorted(guesses, key=lambda shape: _misfit(blobs, guesses[shape]))[:3]
+    fits = [[_refined(b, fit, turned) for b, fit in zip(blobs, guesses[shape], strict=True)] for shape in likely]
+    return min(fits, key=lambda fit: _misfit(blobs, fit))
+
+
+def _misfit(blobs: list[Blob], fits: list[Fit]) -> float:
+    return sum(fit.error / blob.area for blob, fit in zip(blobs, fits, strict=True))
+
+
+def _guess(blob: Blob, shape: str, turned: bool) -> Fit:
+    """Centre, radius and angle from area, centroid and phase, exact but for what the picture's edge cuts off."""
+    area, drop, phase = _unit(shape)
+    radius = math.sqrt(blob.area / area)
+    angle = 0.0
+    if turned and shape in FOLDS:
+        angle = float(np.angle(blob.fold(FOLDS[shape]) * np.conj(phase))) / FOLDS[shape]
+    x, y = blob.centre
+    return _fit(blob, shape, x + math.sin(angle) * drop * radius, y - math.cos(angle) * drop * radius, radius, angle)
 
 
 @cache
-def _templates() -> tuple[tuple[str, NDArray[np.float32]], ...]:
-    ys, xs = np.mgrid[-64:65, -64:65].astype(np.float32)
-    return tuple((shape, _stretch(distance(shape, xs, ys, 50.0) < 0)) for shape in words.SHAPE_WORDS)
+def _unit(shape: str) -> tuple[float, float, complex]:
+    """Area, depth of the centroid below the centre, and phase of the turning moment, all for radius 1."""
+    scale = 100.0
+    ys, xs = np.mgrid[-140:141, -140:141].astype(np.float32)
+    cover = np.clip(0.5 - distance(shape, xs, ys, scale), 0.0, 1.0).astype(np.float32)
+    blob = Blob(ink=np.zeros(3, np.float32), cover=cover, xs=xs, ys=ys, clipped=False)
+    return blob.area / scale**2, blob.centre[1] / scale, blob.fold(FOLDS.get(shape, 1))
+
+
+def _fit(blob: Blob, shape: str, x: float, y: float, radius: float, angle: float) -> Fit:
+    fit = Fit(shape=shape, x=x, y=y, radius=radius, angle=angle, error=0.0)
+    error = float(((blob.cover - fit.render(blob.xs, blob.ys)) ** 2).sum())
+    return Fit(shape=shape, x=x, y=y, radius=radius, angle=angle, error=error)
+
+
+def _refined(blob: Blob, fit: Fit, turned: bool, steps: int = 3) -> Fit:
+    """Gauss-Newton on centre, radius and, for turned shapes, angle; a step that does not help ends it."""
+    for _ in range(steps):
+        form = fit.render(blob.xs, blob.ys)
+        down, across = np.gradient(form)
+        u, v = blob.xs - fit.x, blob.ys - fit.y
+        slopes = [-across, -down, -(u * across + v * down) / fit.radius]
+        if turned and fit.shape in FOLDS:
+            slopes.append(v * across - u * down)
+        matrix = np.stack([slope.ravel() for slope in slopes]).astype(np.float64)
+        square = matrix @ matrix.T
+        step = np.linalg.solve(square + 1e-3 * np.eye(len(square)), matrix @ (blob.cover - form).ravel())
+        dx, dy, growth, turn = (*step, 0.0)[:4]
+        radius = min(max(fit.radius + float(growth), 0.5 * fit.radius), 2.0 * fit.radius)
+        better = _fit(blob, fit.shape, fit.x + float(dx), fit.y + float(dy), radius, fit.angle + float(turn))
+        if better.error >= fit.error:
+            break
+        fit = better
+    return fit
+
+
+def _residue(pixels: NDArray[np.uint8], ground: Array, blobs: list[Blob], fits: list[Fit]) -> float:
+    clean = np.broadcast_to(ground, pixels.shape).astype(np.float32)
+    ys, xs = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32) + np.float32(0.5)
+    for blob, fit in zip(blobs, fits, strict=True):
+        clean += fit.render(xs, ys)[..., None] * (blob.ink - clean)
+    return float(np.sqrt(np.mean((pixels - clean) ** 2))) / 255.0

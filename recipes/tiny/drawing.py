@@ -39,7 +39,10 @@ def position(thing: Thing, progress: float) -> tuple[float, float]:
     return thing.x + dx * step, thing.y + dy * step
 
 
-def _coverage(thing: Thing, xs: Array, ys: Array, height: int, width: int, progress: float) -> Array:
+def local(
+    thing: Thing, xs: Array, ys: Array, *, height: int, width: int, progress: float
+) -> tuple[Array, Array, float]:
+    """Points of the picture, in pixels, as the shape sees them: from its centre, turned with it; and its radius."""
     x, y = position(thing, progress)
     radius = words.SIZES[thing.size] * min(height, width)
     angle = 0.0
@@ -50,10 +53,15 @@ def _coverage(thing: Thing, xs: Array, ys: Array, height: int, width: int, progr
             radius *= 1.2 - 0.7 * progress
         case "turn":
             angle = math.radians(120) * progress
-    u, v = xs - x * width, ys - y * height
+    u, v = xs - np.float32(x * width), ys - np.float32(y * height)
     if angle:
         cos, sin = math.cos(angle), math.sin(angle)
         u, v = u * cos + v * sin, v * cos - u * sin
+    return u, v, radius
+
+
+def _coverage(thing: Thing, xs: Array, ys: Array, height: int, width: int, progress: float) -> Array:
+    u, v, radius = local(thing, xs, ys, height=height, width=width, progress=progress)
     return np.clip(0.5 - distance(thing.shape, u, v, radius), 0.0, 1.0).astype(np.float32)
 
 

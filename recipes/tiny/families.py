@@ -1,4 +1,4 @@
-"""The image and the video family behind one face: draw scenes, encode pixels, predict a velocity.
+"""The image and the video family behind one face: scenes to latents and pixels, latents to a predicted velocity.
 
 Prompts go through the pipelines' own `encode_prompt`, gradients and all, so training sees exactly what sampling does.
 """
@@ -6,6 +6,7 @@ Prompts go through the pipelines' own `encode_prompt`, gradients and all, so tra
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -15,44 +16,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recipes.tiny import scenes
-from recipes.tiny.coordinates import with_coordinates, with_noise
+from recipes.tiny.fields import clip_fields, picture_fields
 from recipes.tiny.models import build_image_pipeline, build_video_pipeline
 from recipes.tiny.tokens import MAX_TOKENS
 
-Pixels: TypeAlias = NDArray[np.uint8]
+Extent: TypeAlias = tuple[int, int, int]
 SIDES = tuple(range(64, 161, 16))
-# Encoding a clip costs more than training on it, so the store holds few kinds of the large ones.
-RARE_CLIPS = (
-    (9, 96, 96),
-    (17, 96, 96),
-    (13, 64, 96),
-    (13, 96, 64),
-    (25, 64, 64),
-    (33, 64, 64),
-    (9, 128, 128),
-    (9, 160, 160),
-    (17, 80, 128),
-    (17, 128, 80),
-)
+LENGTHS = tuple(range(9, 34, 4))
 
 
 class Family(Protocol):
     name: str
     pipe: FluxPipeline | WanPipeline
-    timestep_mean: float
 
     def random_scene(self, rng: random.Random) -> scenes.Scene: ...
-    def random_extent(self, rng: random.Random) -> tuple[int, int, int]: ...
-    def batch_size(self, extent: tuple[int, int, int]) -> int: ...
-    def capacity(self, extent: tuple[int, int, int]) -> int: ...
+    def random_extent(self, rng: random.Random) -> Extent: ...
+    def batch_size(self, extent: Extent) -> int: ...
     def modules(self) -> dict[str, nn.Module]: ...
-    def reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...
-    def measure_latents(self, latents: Tensor) -> None: ...
-    def encode(self, pixels: Pixels, *, normalised: bool = True) -> Tensor: ...
+    def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor: ...
+    def encode(self, pixels: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
     def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor: ...
 
 
-def as_tensor(pixels: Pixels, device: torch.device) -> Tensor:
+def as_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """[batch, frames, height, width, 3] bytes to [batch, 3, frames, height, width] in -1..1."""
     return torch.from_numpy(pixels).to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
 
@@ -61,7 +48,6 @@ class ImageFamily:
     """Flux: packed latents, joint attention over text and image tokens."""
 
     name = "image"
-    timestep_mean = 0.2
 
     def __init__(self, pipe: FluxPipeline | None = None) -> None:
         self.pipe = pipe or build_image_pipeline()
@@ -69,22 +55,16 @@ class ImageFamily:
     def random_scene(self, rng: random.Random) -> scenes.Scene:
         return scenes.random_image_scene(rng)
 
-    def random_extent(self, rng: random.Random) -> tuple[int, int, int]:
-        """Mostly 64 and 96 px squares, which are cheap; a seventh anything allowed, as positions are absolute."""
-        roll = rng.random()
-        if roll < 0.7:
+    def random_extent(self, rng: random.Random) -> Extent:
+        """Half 64 px squares, which are cheap; the rest anything allowed, mostly its smaller half."""
+        if rng.random() < 0.5:
             return (1, 64, 64)
-        if roll < 0.85:
-            return (1, 96, 96)
-        return (1, rng.choice(SIDES), rng.choice(SIDES))
+        return (1, *(min(rng.choice(SIDES), rng.choice(SIDES)) for _ in range(2)))
 
-    def batch_size(self, extent: tuple[int, int, int]) -> int:
-        """About 2,300 tokens, text included, a step whatever the size."""
+    def batch_size(self, extent: Extent) -> int:
+        """About 1,150 tokens, text included, a step whatever the size; twice that learned half as fast."""
         _, height, width = extent
-        return min(64, 2304 // (height * width // 256 + MAX_TOKENS))
-
-    def capacity(self, extent: tuple[int, int, int]) -> int:
-        return {(1, 64, 64): 4000, (1, 96, 96): 1200}.get(extent, 128)
+        return min(32, 1152 // (height * width // 256 + MAX_TOKENS))
 
     def modules(self) -> dict[str, nn.Module]:
         pipe = self.pipe
@@ -94,23 +74,15 @@ class ImageFamily:
             "text_encoder_2": pipe.text_encoder_2,
         }
 
-    def reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = self.pipe.vae.encode(pixels[:, :, 0]).latent_dist
-        return self.pipe.vae.decode(with_noise(posterior.sample())).sample[:, :, None], posterior.kl()
+    def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor:
+        _, height, width = extent
+        return torch.from_numpy(picture_fields(drawn, height=height, width=width)).to(self.pipe.transformer.device)
 
-    def measure_latents(self, latents: Tensor) -> None:
-        latents = latents[:, :-2]
-        self.pipe.vae.register_to_config(
-            scaling_factor=round(float(1.0 / latents.std()), 5), shift_factor=round(float(latents.mean()), 5)
-        )
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.pipe.vae.encode(pixels[:, :, 0]).latent_dist.mean
 
-    @torch.no_grad()
-    def encode(self, pixels: Pixels, *, normalised: bool = True) -> Tensor:
-        vae = self.pipe.vae
-        latents = vae.encode(as_tensor(pixels, vae.device)[:, :, 0]).latent_dist.mode()
-        if not normalised:
-            return latents
-        return with_coordinates((latents - vae.config.shift_factor) * vae.config.scaling_factor)
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.pipe.vae.decode(latents).sample[:, :, None]
 
     def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         embeds, pooled, text_ids = self.pipe.encode_prompt(prompts, max_sequence_length=MAX_TOKENS)
@@ -133,7 +105,6 @@ class VideoFamily:
     """Wan: latents in space and time, cross-attention to the words."""
 
     name = "video"
-    timestep_mean = 0.4
 
     def __init__(self, pipe: WanPipeline | None = None) -> None:
         self.pipe = pipe or build_video_pipeline()
@@ -141,40 +112,30 @@ class VideoFamily:
     def random_scene(self, rng: random.Random) -> scenes.Scene:
         return scenes.random_video_scene(rng)
 
-    def random_extent(self, rng: random.Random) -> tuple[int, int, int]:
-        """Mostly 9 to 17 frames of 64 px; one in eight is one of a few longer or larger ones, up to 33 and 160."""
-        return (rng.choice((9, 9, 13, 17)), 64, 64) if rng.random() < 0.87 else rng.choice(RARE_CLIPS)
+    def random_extent(self, rng: random.Random) -> Extent:
+        """Half 9 to 17 frames of 64 px; the rest anything allowed, mostly its smaller half."""
+        if rng.random() < 0.5:
+            return (rng.choice((9, 13, 17)), 64, 64)
+        frames = min(rng.choice(LENGTHS), rng.choice(LENGTHS))
+        return (frames, *(min(rng.choice(SIDES), rng.choice(SIDES)) for _ in range(2)))
 
-    def batch_size(self, extent: tuple[int, int, int]) -> int:
+    def batch_size(self, extent: Extent) -> int:
         frames, height, width = extent
-        return max(2, min(32, 2048 // ((frames + 3) // 4 * (height * width // 256))))
-
-    def capacity(self, extent: tuple[int, int, int]) -> int:
-        return 128 if extent in RARE_CLIPS else 1200
+        return max(2, min(24, 1152 // ((frames + 3) // 4 * (height * width // 256))))
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.pipe.transformer, "text_encoder": self.pipe.text_encoder}
 
-    def reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = self.pipe.vae.encode(pixels).latent_dist
-        return self.pipe.vae.decode(with_noise(posterior.sample())).sample, posterior.kl()
+    def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor:
+        frames, height, width = extent
+        fields = clip_fields(drawn, height=height, width=width, frames=frames)
+        return torch.from_numpy(fields).to(self.pipe.transformer.device)
 
-    def measure_latents(self, latents: Tensor) -> None:
-        mean, std = latents.mean(dim=(0, 2, 3, 4)), latents.std(dim=(0, 2, 3, 4))
-        self.pipe.vae.register_to_config(
-            latents_mean=[*(round(float(value), 5) for value in mean[:-3]), 0.0, 0.0, 0.0],
-            latents_std=[*(round(float(value), 5) for value in std[:-3]), 1.0, 1.0, 1.0],
-        )
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.pipe.vae.encode(pixels).latent_dist.mean
 
-    @torch.no_grad()
-    def encode(self, pixels: Pixels, *, normalised: bool = True) -> Tensor:
-        vae = self.pipe.vae
-        latents = vae.encode(as_tensor(pixels, vae.device)).latent_dist.mode()
-        if not normalised:
-            return latents
-        mean = torch.tensor(vae.config.latents_mean, device=latents.device).view(1, -1, 1, 1, 1)
-        std = torch.tensor(vae.config.latents_std, device=latents.device).view(1, -1, 1, 1, 1)
-        return with_coordinates((latents - mean) / std)
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.pipe.vae.decode(latents).sample
 
     def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         embeds, _ = self.pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS)

@@ -1,7 +1,8 @@
-"""Second stage: flow matching on stored latents, transformer and text encoders together, with a moving average.
+"""Second stage: flow matching on fields, transformer and text encoders together, with a moving average.
 
-Resumable: everything that training needs is one file, written whole and then renamed. The learning rate warms up,
-stays, and falls over the last 45% of the run, so a run can be prolonged from any earlier state.
+Needs no autoencoder, as the fields are computed from the scenes. Matrices are trained by Muon, the rest by AdamW.
+Resumable: everything that training needs is one file, written whole and then renamed. The learning rate follows the
+step count, so a run may be paused for as long as one likes.
 """
 
 from __future__ import annotations
@@ -19,24 +20,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recipes.tiny.families import Family
-from recipes.tiny.pool import LatentPool
+from recipes.tiny.models import SHIFT
 from recipes.tiny.precision import half_products
 from recipes.tiny.scenes import caption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSettings:
-    minutes: float
-    steps: int | None = None
+    steps: int
     seed: int = 0
-    learning_rate: float = 1.5e-3
-    warmup: int = 150
-    decay_from: float = 0.75
+    learning_rate: float = 4e-3
+    warmup: int = 100
+    decay_from: float = 0.5
     caption_dropout: float = 0.1
-    early: float = 0.3
     ema: float = 0.998
-    refresh: float = 0.06
-    save_every_s: float = 90.0
+    save_every_s: float = 60.0
 
 
 class FlowTraining:
@@ -45,25 +43,20 @@ class FlowTraining:
         self.settings = settings
         self.live = nn.ModuleDict(family.modules()).train()
         self.average = copy.deepcopy(self.live).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(
-            self.live.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
+        self.optimisers = _optimisers(self.live)
         self.rng = random.Random(settings.seed)
-        self.pool = LatentPool(family, self.rng, refresh=settings.refresh)
         self.step = 0
         self.seconds = 0.0
         self.mean_loss = 0.0
 
     @property
     def progress(self) -> float:
-        if self.settings.steps is not None:
-            return self.step / self.settings.steps
-        return self.seconds / (self.settings.minutes * 60.0)
+        return self.step / self.settings.steps
 
     def run(self, path: Path, report: Callable[[str], None]) -> None:
         torch.manual_seed(self.settings.seed + self.step)
         last = saved = time.monotonic()
-        while self.progress < 1.0:
+        while self.step < self.settings.steps:
             self._advance()
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
@@ -76,48 +69,47 @@ class FlowTraining:
 
     def _advance(self) -> None:
         rate = self._rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         loss = self._loss()
         loss.backward()
         nn.utils.clip_grad_norm_(self.live.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
         value = loss.item()
         self.mean_loss = value if self.step == 1 else 0.98 * self.mean_loss + 0.02 * value
 
     def _loss(self) -> Tensor:
-        extent = self.family.random_extent(self.rng)
-        latents, scenes = self.pool.batch(extent, self.family.batch_size(extent))
-        prompts = [
-            "" if self.rng.random() < self.settings.caption_dropout else caption(scene, self.rng) for scene in scenes
-        ]
-        times = torch.sigmoid(torch.randn(len(scenes), device=latents.device) + self.family.timestep_mean)
-        # The logit-normal leaves the noisiest end almost unvisited, and there it is decided which colour is the ground.
-        early = 1.0 - 0.2 * torch.rand_like(times)
-        times = torch.where(torch.rand_like(times) < self.settings.early, early, times)
+        family, rng = self.family, self.rng
+        extent = family.random_extent(rng)
+        scenes = [family.random_scene(rng) for _ in range(family.batch_size(extent))]
+        latents = family.latents(scenes, extent)
+        prompts = ["" if rng.random() < self.settings.caption_dropout else caption(scene, rng) for scene in scenes]
+        # The noise levels that the sampler visits, each as often.
+        level = torch.rand(len(scenes), device=latents.device)
+        times = SHIFT * level / (1.0 + (SHIFT - 1.0) * level)
         noise = torch.randn_like(latents)
         share = times.view(-1, *[1] * (latents.ndim - 1))
         with half_products(latents.device):
-            predicted = self.family.velocity(latents + share * (noise - latents), times, prompts)
+            predicted = family.velocity(latents + share * (noise - latents), times, prompts)
         return functional.mse_loss(predicted.float(), noise - latents)
 
     def _rate(self) -> float:
         settings = self.settings
         warm = min(1.0, (self.step + 1) / settings.warmup)
-        fall = min(1.0, max(0.02, (1.0 - self.progress) / (1.0 - settings.decay_from)))
+        fall = min(1.0, max(0.01, (1.0 - self.progress) / (1.0 - settings.decay_from)))
         return settings.learning_rate * warm * fall
 
     @torch.no_grad()
     def _average(self) -> None:
         keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        averages, values = list(self.average.parameters()), list(self.live.parameters())
-        torch._foreach_lerp_(averages, values, 1.0 - keep)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1.0 - keep)
 
     def _line(self) -> str:
-        left = self.seconds / max(self.progress, 1e-6) * (1.0 - self.progress)
+        left = self.seconds / self.step * (self.settings.steps - self.step)
         return (
             f"{self.family.name} step {self.step} loss {self.mean_loss:.4f} rate {self._rate():.2e} "
             f"{self.progress:.0%} {self.seconds:.0f}s left {left / 60:.1f}min"
@@ -127,7 +119,7 @@ class FlowTraining:
         return {
             "live": self.live.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "rng": self.rng.getstate(),
             "step": self.step,
             "seconds": self.seconds,
@@ -143,6 +135,20 @@ class FlowTraining:
         state = torch.load(path, map_location="cpu", weights_only=False)
         self.live.load_state_dict(state["live"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         self.rng.setstate(state["rng"])
         self.step, self.seconds, self.mean_loss = state["step"], state["seconds"], state["mean_loss"]
+
+
+def _optimisers(live: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks; AdamW for embeddings, biases, norms, the first and the last layer."""
+    matrices, rest = [], []
+    for name, weight in live.named_parameters():
+        inside = "block" in name or ".layers." in name
+        matrix = weight.ndim == 2 and inside and "relative_attention_bias" not in name
+        (matrices if matrix else rest).append(weight)
+    return [
+        torch.optim.Muon(matrices, lr=0.0, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True),
+    ]

@@ -20,11 +20,11 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
+from recipes.tiny.fields import IMAGE_CHANNELS, VIDEO_CHANNELS
 from recipes.tiny.tokens import BOS, EOS, MAX_TOKENS, PAD, VOCABULARY_SIZE, make_tokenizer
 
-# Latent channels of the picture, and coordinates: see coordinates.py.
-IMAGE_CHANNELS = 8 + 2
-VIDEO_CHANNELS = 12 + 3
+# Fields are smooth, so they show through much noise and what the words decide is decided at noise levels above 0.9.
+SHIFT = 4.0
 TEXT_WIDTH = 128
 HEADS = 4
 HEAD_WIDTH = 40
@@ -70,9 +70,11 @@ def build_image_pipeline(seed: int = 0) -> FluxPipeline:
         norm_num_groups=1,
         sample_size=160,
         mid_block_add_attention=False,
+        scaling_factor=1.0,
+        shift_factor=0.0,
     )
     pipe = FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.5),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         vae=vae,
         text_encoder=CLIPTextModel(_clip_config()),
         tokenizer=make_tokenizer(with_start=True),
@@ -121,7 +123,7 @@ def build_video_pipeline(seed: int = 0) -> WanPipeline:
         tokenizer=make_tokenizer(with_start=False),
         text_encoder=UMT5EncoderModel(UMT5Config(**T5_SHAPE)),
         vae=vae,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=2.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         transformer=transformer,
         transformer_2=None,
     )

@@ -12,7 +12,7 @@ from recipes.tiny.marks import Marks, Tally, mark, tally
 from recipes.tiny.scenes import Scene
 
 # Holds every attribute at least 1,000 times.
-ENOUGH = {"image": 2600, "video": 4200}
+ENOUGH = {"image": 3600, "video": 4200}
 
 
 def calibrate(family: str, count: int, seed: int, tick: Callable[[], None] = lambda: None) -> dict[str, Tally]:

@@ -43,11 +43,12 @@ VIDEO_PROMPTS = (
     ("a black cross shrinking above a white triangle on a green background", Extent(width=96, height=96, frames=17)),
 )  # fmt: skip
 MOVING = Extent(width=96, height=96, frames=17)
-CELL = 112
-TILE = 144
+CELL = 128
+TILE = 160
 GAP = 8
 PAPER = (255, 255, 255)
 PEN = (40, 40, 40)
+HAIRLINE = (205, 205, 205)
 
 
 def image_sheet(painter: Painter) -> Image.Image:
@@ -102,10 +103,12 @@ def _page(rows: Sequence[tuple[str, list[NDArray[np.uint8]]]], heads: Sequence[s
 
 
 def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
-    """As large as fits; pixels are shown as they are, so that soft edges cannot hide."""
+    """As large as fits, with a hairline around it: white pictures must not vanish on white paper."""
     scale = side / max(pixels.shape[:2])
-    picture = Image.fromarray(pixels)
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.NEAREST)
+    height, width = (round(extent * scale) for extent in pixels.shape[:2])
+    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    ImageDraw.Draw(picture).rectangle((0, 0, width - 1, height - 1), outline=HAIRLINE)
+    return picture
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_small_stars_and_crosses_are_told_apart_at_the_smallest_size() -> None:
         ({"x": 0.5}, {"place", "both objects"}),
     ],
 )
-def test_one_wrong_detail_costs_its_own_mark_and_no_other(changes: dict[str, object], spoiled: set[str]) -> None:
+def test_one_wrong_detail_costs_its_own_mark_and_no_other(changes: dict[str, Any], spoiled: set[str]) -> None:
     drawn = replace(PAIR, things=(replace(RED_STAR, **changes), BLUE_RING))
     marks = mark(PAIR, read_picture(draw(drawn, height=96, width=96)[0]))
     assert {name for name, good in marks.items() if not good} == spoiled

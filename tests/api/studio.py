@@ -57,6 +57,7 @@ class Studio:
         self.now = 0.0
         self.bound = bound
         self.refusal = ""
+        self.refused_field = ""
         self.failure = ""
         self.asks: list[Ask] = []
         self.cancelled: list[str] = []
@@ -162,7 +163,9 @@ class Studio:
             arrived_at=ticket.arrived_at,
             deadline=None if ticket.ask.slo_s is None else ticket.arrived_at + ticket.ask.slo_s,
             first_launch=started,
-            busy_s=(0.0, 0.0 if started is None else self.now - started, 0.0),
+            stage_s=(0.0, 0.0 if started is None else self.now - started, 0.0),
+            busy_s=(0.0, 0.0 if started is None else (self.now - started) / 2, 0.0),
             reason=reason,
+            field=self.refused_field if state is JobState.REJECTED else "",
         )
         ticket.ended.set()

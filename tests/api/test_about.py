@@ -59,6 +59,7 @@ async def test_metrics_count_every_request_once_by_how_it_ended() -> None:
         assert found["sfumato_request_duration_seconds_sum", "tiny/image"] == pytest.approx(1.6)
         assert found["sfumato_request_duration_seconds_bucket", "900.0", "tiny/image"] == 4
         assert found["sfumato_stage_duration_seconds_sum", "tiny/image", "diffuse"] == pytest.approx(1.6)
+        assert found["sfumato_rank_seconds_total", "tiny/image"] == pytest.approx(0.8)
         assert found["sfumato_queue_duration_seconds_count", "tiny/image"] == 4
 
 

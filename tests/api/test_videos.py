@@ -163,6 +163,18 @@ async def test_a_refusal_at_once_is_the_status_of_the_post() -> None:
 
 
 @asynchronous
+async def test_what_no_rank_can_hold_is_a_400_that_names_the_field_and_says_nothing_of_time() -> None:
+    async with open_app() as site:
+        site.studio.refusal, site.studio.refused_field = "needs 9.0 GiB; ask for a smaller size", "size"
+        for url in (URL, "/v1/images/generations"):
+            answer = await site.http.post(url, json={"prompt": "x"})
+            error = answer.json()["error"]
+            assert (answer.status_code, error["param"], error["code"]) == (400, "size", "invalid_value")
+            assert error["message"] == "size: needs 9.0 GiB; ask for a smaller size"
+        assert (await site.http.get(URL)).json()["data"] == []
+
+
+@asynchronous
 async def test_a_list_can_be_walked_page_by_page_in_both_orders() -> None:
     async with open_site(held=True) as site:
         ids = [(await site.http.post(URL, json={"prompt": "x"})).json()["id"] for _ in range(5)]

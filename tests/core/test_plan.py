@@ -105,7 +105,7 @@ def test_a_chunk_that_memory_does_not_hold_is_refused() -> None:
 def test_a_request_that_no_rank_could_hold_alone_is_refused_at_its_arrival() -> None:
     serving, _ = world(Plan(), strict=True, memory=1_255)
     replies = [command.outcome for command in serving.handle(arrivals()) if isinstance(command, Reply)]
-    assert {outcome.state for outcome in replies} == {JobState.REJECTED}
+    assert {(outcome.state, outcome.field) for outcome in replies} == {(JobState.REJECTED, "size")}
     assert "ask for a smaller size" in replies[0].reason
 
 

@@ -45,6 +45,26 @@ def done(seq: int, at: float, units: int, *, job: str = "a", saved: int | None =
     return ChunkDone(at=at, seq=seq, progress=(progress,), seconds=0.5)
 
 
+def gains(jobs: tuple[str, ...], units: int) -> tuple[Progress, ...]:
+    return tuple(Progress(job=job, units=units, saved=units) for job in jobs)
+
+
+class Pairs:
+    """Denoises everything together once all is encoded; encodes and decodes one by one."""
+
+    name = "pairs"
+    work_conserving = False
+
+    def plan(self, view: View) -> Plan:
+        jobs = list(view.ready())
+        if not view.free or not jobs:
+            return Plan()
+        steps = [job.id for job in jobs if job.stage is Stage.DIFFUSE]
+        lead = next((job for job in jobs if job.stage is Stage.ENCODE), jobs[0])
+        chosen = tuple(steps) if lead.stage is Stage.DIFFUSE else (lead.id,)
+        return Plan(launches=(Chunk(jobs=chosen, stage=lead.stage, units=view.units_left(lead), group=(0,)),))
+
+
 def test_a_lost_worker_sends_its_job_back_to_the_snapshot_that_the_driver_knows_of() -> None:
     world = started(ranks=2)
     world.handle([request()])
@@ -129,6 +149,21 @@ def test_a_deadline_met_to_the_instant_is_met_and_one_passed_is_late() -> None:
         (reply,) = world.handle([done(3, 4.0, 1)])
         assert isinstance(reply, Reply)
         assert reply.outcome.state == state
+
+
+def test_an_outcome_tells_seconds_in_chunks_and_the_share_of_rank_seconds_of_each_stage() -> None:
+    world = serving(Pairs(), [])
+    world.handle([WorkerUp(at=0.0, info=RankInfo(rank=0), parts=PARTS)])
+    world.handle([request(steps=2), request("b", steps=2)])
+    pair = ("a", "b")
+    world.handle([ChunkDone(at=2.0, seq=1, progress=gains(("a",), 1), seconds=0.9)])
+    world.handle([ChunkDone(at=4.0, seq=2, progress=gains(("b",), 1), seconds=1.0)])
+    world.handle([ChunkDone(at=8.0, seq=3, progress=gains(pair, 2), seconds=3.0)])
+    (reply, _) = world.handle([ChunkDone(at=9.0, seq=4, progress=gains(("a",), 1), seconds=0.5)])
+    assert isinstance(reply, Reply)
+    assert reply.outcome.stage_s == (1.0, 4.0, 1.0)
+    assert reply.outcome.busy_s == (0.9, 1.5, 0.5)
+    assert (reply.outcome.first_launch, reply.outcome.at) == (1.0, 9.0)  # so it was paused for 2 s
 
 
 def test_a_draining_rank_ends_its_chunk_and_gets_no_other() -> None:

@@ -46,8 +46,10 @@ def invalid(param: str | None, message: str) -> ApiError:
     return ApiError(400, f"{param}: {message}" if param else message, param=param, code="invalid_value")
 
 
-def rejected(reason: str) -> ApiError:
-    """Admission found that the deadline cannot be met; the same request would be refused again."""
+def rejected(reason: str, field: str = "") -> ApiError:
+    """Admission said no, and would again: no rank can hold what `field` asks for, or the deadline cannot be met."""
+    if field:
+        return invalid(field, reason)
     message = f"refused: {reason or 'the deadline cannot be met'}; allow more time, or send slo=none for best effort"
     return ApiError(429, message, code="rejected", headers=NO_RETRY)
 

@@ -44,7 +44,10 @@ class Metrics:
         self._duration = _histogram(registry, "sfumato_request_duration_seconds", "Arrival to end.", "model")
         self._queue = _histogram(registry, "sfumato_queue_duration_seconds", "Arrival to first launch.", "model")
         self._stage = _histogram(
-            registry, "sfumato_stage_duration_seconds", "Rank-seconds a request spent in a stage.", "model", "stage"
+            registry, "sfumato_stage_duration_seconds", "Seconds a request was in chunks of a stage.", "model", "stage"
+        )
+        self._rank_seconds = Counter(
+            "sfumato_rank_seconds", "Rank-seconds spent on requests that have ended.", ["model"], registry=registry
         )
         self._slo = Counter(
             "sfumato_slo", "Requests with a deadline: attained or missed.", ["model", "result"], registry=registry
@@ -68,7 +71,8 @@ class Metrics:
         self._duration.labels(model).observe(outcome.at - outcome.arrived_at)
         if outcome.first_launch is not None:
             self._queue.labels(model).observe(outcome.first_launch - outcome.arrived_at)
-        for stage, spent in zip(Stage, outcome.busy_s, strict=True):
+        self._rank_seconds.labels(model).inc(sum(outcome.busy_s))
+        for stage, spent in zip(Stage, outcome.stage_s, strict=True):
             if spent:
                 self._stage.labels(model, str(stage)).observe(spent)
         # Whoever cancels before the deadline is outside the attainment; after it, it was missed.

@@ -24,18 +24,22 @@ def drawn_shape(pixels: Pixels) -> Shape:
 
 
 def timings(outcome: Outcome) -> Json:
-    """Seconds: `queue_s` and `total_s` on the clock, the stages in rank-seconds (two ranks for 1 s count as 2)."""
+    """Where the seconds from arrival to end went: queue, stages, pauses between; they add up to `total_s`.
+
+    `rank_s` is its share of the ranks' time instead: two ranks for 1 s are 2, one of a batch of two has half.
+    """
     started = outcome.at if outcome.first_launch is None else outcome.first_launch
-    stages = {f"{stage}_s": round(spent, 6) for stage, spent in zip(Stage, outcome.busy_s, strict=True)}
     queue_s, total_s = started - outcome.arrived_at, outcome.at - outcome.arrived_at
-    return {"queue_s": round(queue_s, 6), **stages, "total_s": round(total_s, 6)}
+    stages = {f"{stage}_s": seconds for stage, seconds in zip(Stage, outcome.stage_s, strict=True)}
+    paused_s = max(0.0, total_s - queue_s - sum(outcome.stage_s))
+    row = {"queue_s": queue_s, **stages, "paused_s": paused_s, "total_s": total_s, "rank_s": sum(outcome.busy_s)}
+    return {name: round(seconds, 6) for name, seconds in row.items()}
 
 
 def joint_timings(outcomes: Sequence[Outcome]) -> Json:
-    """Of several images together: the first start, the last end, and all that their stages took."""
-    rows = [timings(outcome) for outcome in outcomes]
-    joined = {name: round(sum(row[name] for row in rows), 6) for name in rows[0]}
-    return joined | {"queue_s": min(row["queue_s"] for row in rows), "total_s": max(row["total_s"] for row in rows)}
+    """Of several images: those of the last to end, which the answer waited for, and the rank-seconds of all."""
+    last = max(outcomes, key=lambda outcome: outcome.at)
+    return timings(last) | {"rank_s": round(sum(sum(outcome.busy_s) for outcome in outcomes), 6)}
 
 
 def slo(tickets: Sequence[Ticket]) -> Json:
@@ -54,7 +58,7 @@ def failure(outcome: Outcome) -> ApiError | None:
         case JobState.DONE | JobState.LATE:
             return None
         case JobState.REJECTED:
-            return rejected(outcome.reason)
+            return rejected(outcome.reason, outcome.field)
         case JobState.CANCELLED:
             return ApiError(503, "the server cancelled the request", code="cancelled", headers=NO_RETRY)
         case _:

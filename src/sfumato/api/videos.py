@@ -132,14 +132,17 @@ class Videos:
     async def _refuse_at_once(self, film: Film, key: str | None) -> None:
         """Raise what admission says, if it says no while the client is still there to be told."""
         ticket = film.ticket
+        for _ in range(2):
+            await asyncio.sleep(0)  # the engine handles an arrival in the loop's next turn
         if ticket.ask.slo_s is not None and self._config.refusal_s:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._config.refusal_s):
                     await ticket.ended.wait()
-        if ticket.outcome is not None and ticket.outcome.state is JobState.REJECTED:
+        outcome = ticket.outcome
+        if outcome is not None and outcome.state is JobState.REJECTED:
             self._films.drop(film.id)
             self._keyed.drop(key)
-            raise rejected(ticket.outcome.reason)
+            raise rejected(outcome.reason, outcome.field)
 
     async def _finish(self, film: Film) -> None:
         """Encode the file once, beside the loop; its failure is the video's."""

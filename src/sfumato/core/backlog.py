@@ -11,8 +11,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sfumato.core.events import Progress
 from sfumato.core.lifecycle import ENDS, Move, moved
-from sfumato.core.values import STAGES, Group, Job, JobState, ModelSpec, Outcome, Request, Shape, Stage
+from sfumato.core.values import STAGES, Group, Job, JobState, ModelSpec, Outcome, Request, Shape, Stage, StageSeconds
 from sfumato.errors import LawError
 
 
@@ -56,25 +57,27 @@ class Backlog:
         state = moved(job.state, Move.LAUNCH)
         self._put(job, state=state, chunk=seq, home=group, first_launch=first, launches=job.launches + 1)
 
-    def advance(self, job: Job, model: ModelSpec, units: int, saved: int, busy_s: float, at: float) -> Outcome | None:
-        """Credit a chunk's units; the Outcome if that was the last of them.
+    def advance(
+        self, job: Job, model: ModelSpec, gain: Progress, spent: tuple[float, float], at: float
+    ) -> Outcome | None:
+        """Credit what a job gained in a chunk; the Outcome if those were its last units.
 
-        A finished stage counts as saved: workers snapshot a job at the end of every stage.
+        `spent`: the chunk's seconds, and the job's share of its rank-seconds. A finished stage counts as saved: workers
+        snapshot a job at the end of every stage.
         """
-        done = job.done + units
-        left = model.units(job.stage, job.shape, job.steps) - done
+        stage, done, saved = job.stage, job.done + gain.units, max(job.saved, job.done + gain.saved)
+        left = model.units(stage, job.shape, job.steps) - done
         if left < 0:
-            raise LawError("L5", f"job {job.id} got {units} units of {job.stage}, {-left} more than it has")
-        busy = _credited(job.busy_s, job.stage, busy_s)
-        if left == 0 and job.stage is Stage.DECODE:
+            raise LawError("L5", f"job {job.id} got {gain.units} units of {stage}, {-left} more than it has")
+        stage_s, busy_s = _added(job.stage_s, stage, spent[0]), _added(job.busy_s, stage, spent[1])
+        if left == 0 and stage is Stage.DECODE:
             in_time = job.request.deadline is None or at <= job.request.deadline
-            return self.end(replace(job, busy_s=busy), Move.DELIVER if in_time else Move.OVERRUN, at)
+            ended = replace(job, stage_s=stage_s, busy_s=busy_s)
+            return self.end(ended, Move.DELIVER if in_time else Move.OVERRUN, at)
+        if left == 0:
+            stage, done, saved = STAGES[STAGES.index(stage) + 1], 0, 0
         state = moved(job.state, Move.PAUSE)
-        if left:
-            self._put(job, state=state, chunk=None, done=done, saved=max(job.saved, job.done + saved), busy_s=busy)
-        else:
-            after = STAGES[STAGES.index(job.stage) + 1]
-            self._put(job, state=state, chunk=None, stage=after, done=0, saved=0, busy_s=busy)
+        self._put(job, state=state, chunk=None, stage=stage, done=done, saved=saved, stage_s=stage_s, busy_s=busy_s)
         return None
 
     def lose(self, job: Job, saved: int) -> None:
@@ -83,7 +86,7 @@ class Backlog:
         saved = max(job.saved, saved)
         self._put(job, state=state, chunk=None, home=None, done=saved, saved=saved)
 
-    def end(self, job: Job, move: Move, at: float, reason: str = "") -> Outcome:
+    def end(self, job: Job, move: Move, at: float, reason: str = "", field: str = "") -> Outcome:
         state = moved(job.state, move)
         del self.live[job.id]
         self.ended[state] += 1
@@ -94,16 +97,18 @@ class Backlog:
             arrived_at=job.request.arrived_at,
             deadline=job.request.deadline,
             first_launch=job.first_launch,
+            stage_s=job.stage_s,
             busy_s=job.busy_s,
             reason=reason,
+            field=field,
         )
 
     def _put(self, job: Job, **changes: Any) -> None:
         self.live[job.request.id] = replace(job, **changes)
 
 
-def _credited(busy: tuple[float, float, float], stage: Stage, seconds: float) -> tuple[float, float, float]:
-    encode, diffuse, decode = busy
+def _added(spent: StageSeconds, stage: Stage, seconds: float) -> StageSeconds:
+    encode, diffuse, decode = spent
     if stage is Stage.DIFFUSE:
         return encode, diffuse + seconds, decode
     return (encode + seconds, diffuse, decode) if stage is Stage.ENCODE else (encode, diffuse, decode + seconds)

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from msgspec import Meta
 
 from sfumato.core.values import Group, Job, ModelSpec, PartId, Rank, Shape, Stage, Value
 
+NotNegative = Annotated[float, Meta(ge=0.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class Overheads(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is spent beside the units of chunks, where no profile says it. The defaults are guesses for one machine.
+
+    A launch takes `launch_s` (None: the profile's gap); on another group than the last one also `switch_s` a job, and
+    where a rank of the group lacks the latent, its move. `link_slowdown`: across nodes, what a step loses to
+    communication (its time beyond a perfect speed-up) is so many times as much.
+    """
+
+    launch_s: NotNegative | None = None
+    switch_s: NotNegative = 0.0
+    move_s: NotNegative = 0.001
+    move_bytes_s: Positive = 1e9  # through the host
+    load_s: NotNegative = 0.05
+    load_bytes_s: Positive = 5e8  # a disk or a page cache
+    link_slowdown: Annotated[float, Meta(ge=1.0)] = 1.0
+
 
 class Work(Value, frozen=True, kw_only=True):
-    """One unit of a chunk as the cost model sees it: `shapes` has one entry a job of the batch."""
+    """One unit of a chunk as the cost model sees it: `shapes` has one entry a job of the batch.
+
+    `nodes` is how many machines the group's ranks are on.
+    """
 
     model: str
     stage: Stage
@@ -17,6 +42,7 @@ class Work(Value, frozen=True, kw_only=True):
     degree: int = 1
     guided: bool = False
     device: str = "cpu"
+    nodes: int = 1
 
 
 class Costs(Protocol):

@@ -27,7 +27,8 @@ def check(plan: Plan, view: View) -> None:
 def _complaints(plan: Plan, view: View) -> Iterator[tuple[str, str]]:
     """(law, what is wrong), lazily."""
     if plan.refusals or plan.admissions or plan.halts or plan.loads or plan.drops:
-        yield from (("L5", complaint) for complaint in _odd_requests(plan, view))
+        for complaint in _odd_requests(plan, view):
+            yield "L5", complaint
     ranks: set[int] = set()
     jobs = {refusal.job for refusal in plan.refusals}
     dropped = {(drop.rank, drop.part) for drop in plan.drops}
@@ -37,12 +38,14 @@ def _complaints(plan: Plan, view: View) -> Iterator[tuple[str, str]]:
             yield "L5", f"has a chunk of nothing or nobody: {chunk}"
             return
         spec = view.models[lead.request.model].stage(chunk.stage)
-        yield from (("L5", complaint) for complaint in _odd_batch(chunk, lead, spec, view, jobs))
+        for complaint in _odd_batch(chunk, lead, spec, view, jobs):
+            yield "L5", complaint
         for rank in chunk.group:
             if rank in ranks:
                 yield "L4", f"uses rank {rank} twice"
             ranks.add(rank)
-        yield from (("L5", complaint) for complaint in _odd_group(chunk, spec, view, dropped))
+        for complaint in _odd_group(chunk, spec, view, dropped):
+            yield "L5", complaint
         jobs.update(chunk.jobs)
 
 

@@ -34,7 +34,8 @@ class Room:
                 f"{stage} of {job.shape} needs {need / _GIB:.1f} GiB beside the weights, {room / _GIB:.1f} are there"
             )
             shortest = min(shortest or (need - room, reason), (need - room, reason))
-        return f"{shortest[1]}; ask for a smaller size" if shortest else ""
+        smaller = "a smaller size or fewer frames" if job.shape.frames > 1 else "a smaller size"
+        return f"{shortest[1]}; ask for {smaller}" if shortest else ""
 
     def _need(self, view: View, job: Job, device: str) -> tuple[int, Stage]:
         """The most bytes that a rank of the device takes for the job, and in which stage."""

@@ -14,6 +14,8 @@ import msgspec
 Rank = int
 Group = tuple[int, ...]
 PartId = str
+StageSeconds = tuple[float, float, float]
+"""Of encode, diffuse and decode."""
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,8 @@ class Job(Value, frozen=True, kw_only=True):
     """A request's progress: `done` of the current `stage`'s units are computed, `saved` of them survive a lost worker.
 
     `shape` and `steps` are what admission accepted. `home` is the group that holds its latent (None: only its
-    snapshot, or nothing yet). `busy_s` is rank-seconds spent so far in encode, diffuse and decode.
+    snapshot, or nothing yet). For encode, diffuse and decode, `stage_s` is seconds spent in chunks so far, and `busy_s`
+    rank-seconds: its share of the units' time where it is one of a batch, times the ranks of the group.
     """
 
     request: Request
@@ -94,7 +97,8 @@ class Job(Value, frozen=True, kw_only=True):
     chunk: int | None = None
     first_launch: float | None = None
     launches: int = 0
-    busy_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    stage_s: StageSeconds = (0.0, 0.0, 0.0)
+    busy_s: StageSeconds = (0.0, 0.0, 0.0)
 
     @property
     def id(self) -> str:
@@ -181,7 +185,10 @@ class ModelSpec(Value, frozen=True, kw_only=True):
 
 
 class Outcome(Value, frozen=True, kw_only=True):
-    """How a request ended: exactly one a request. `at` is the instant the last unit was done or the end was decided."""
+    """How a request ended: exactly one a request. `at` is the instant the last unit was done or the end was decided.
+
+    `field` names what its client has to change where it could never be served as it was asked.
+    """
 
     request: str
     state: JobState
@@ -189,8 +196,10 @@ class Outcome(Value, frozen=True, kw_only=True):
     arrived_at: float
     deadline: float | None
     first_launch: float | None = None
-    busy_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    stage_s: StageSeconds = (0.0, 0.0, 0.0)
+    busy_s: StageSeconds = (0.0, 0.0, 0.0)
     reason: str = ""
+    field: str = ""
 
     @property
     def met(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from sfumato.core.backlog import Backlog
 from sfumato.core.cost import Costs, Work
 from sfumato.core.pool import Pool
@@ -100,17 +102,23 @@ class View:
         return True
 
     def work(self, chunk: Chunk) -> Work:
-        """A chunk as the cost model sees it. Raises KeyError for unknown jobs."""
+        """A chunk as the cost model sees it, by the slowest kind of device in it. Raises KeyError for unknown jobs."""
         live = self._backlog.live
         lead = live[chunk.jobs[0]]
-        return Work(
+        infos = [self._pool.ranks[rank] for rank in chunk.group]
+        work = Work(
             model=lead.request.model,
             stage=chunk.stage,
             shapes=(lead.shape,) if len(chunk.jobs) == 1 else tuple(live[job].shape for job in chunk.jobs),
-            degree=len(chunk.group),
+            degree=len(infos),
             guided=lead.request.guided,
-            device=self._pool.ranks[chunk.group[0]].device,
+            device=infos[0].device,
+            nodes=len({info.node for info in infos}),
         )
+        kinds = {info.device for info in infos}
+        if len(kinds) == 1:
+            return work
+        return max((replace(work, device=kind) for kind in sorted(kinds)), key=self.costs.unit_s)
 
     def unit_s(
         self, job: Job, stage: Stage | None = None, *, degree: int = 1, batch: int = 1, rank: Rank = -1

@@ -1,0 +1,53 @@
+"""What a plan does to the state, as commands in the order in which drivers are to execute them.
+
+The plan has been checked: nothing is refused here. Launches come last, so that they see everything else of the plan.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sfumato.core.commands import Admit, AnyCommand, Launch, WakeAt
+from sfumato.core.lifecycle import Move
+from sfumato.core.policy import Plan
+from sfumato.core.state import State
+from sfumato.core.values import Chunk, Running
+from sfumato.core.view import View
+
+
+def enact(state: State, plan: Plan, view: View, commands: list[AnyCommand]) -> None:
+    """Change the state by a legal plan for `view`; append what is to be done for it."""
+    for admission in plan.admissions:
+        state.backlog.admit(admission.job, admission.shape, admission.steps)
+        commands.append(Admit(job=admission.job, shape=admission.shape, steps=admission.steps))
+    for refusal in plan.refusals:
+        commands.append(state.end(state.backlog.live[refusal.job], Move.REFUSE, refusal.reason))
+    for halt in plan.halts:
+        running = state.pool.running[halt.seq]
+        if not halt.jobs and not running.halted:
+            state.pool.running[halt.seq] = replace(running, halted=True)
+        commands.append(halt)
+    for drop in plan.drops:
+        state.pool.drop(drop.rank, drop.part)
+        commands.append(drop)
+    for load in plan.loads:
+        state.pool.load(load.rank, load.part, state.part_bytes(load.part))
+        commands.append(load)
+    for chunk in plan.launches:
+        commands.append(_launch(state, chunk, view))
+    if plan.wake_at is not None:
+        commands.append(WakeAt(at=max(plan.wake_at, state.now)))
+
+
+def _launch(state: State, chunk: Chunk, view: View) -> Launch:
+    state.seq += 1
+    work = view.work(chunk)
+    jobs = [state.backlog.live[job] for job in chunk.jobs]
+    sources = tuple(job.home for job in jobs)
+    start_s = state.costs.start_s(work, chunk.group, sources)
+    unit_s = state.costs.unit_s(work)
+    for job in jobs:
+        state.backlog.launch(job.id, state.seq, chunk.group, state.now)
+        state.pool.hold(job.id, chunk.group, state.costs.held_bytes(job, state.models[job.request.model]))
+    state.pool.start(Running(seq=state.seq, chunk=chunk, started_at=state.now, start_s=start_s, unit_s=unit_s))
+    return Launch(seq=state.seq, chunk=chunk, sources=sources, start_s=start_s, unit_s=unit_s)

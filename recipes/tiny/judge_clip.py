@@ -14,18 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipes.tiny import words
-from recipes.tiny.judge import (
-    FOLDS,
-    FULL_RANGE,
-    Array,
-    Blob,
-    Found,
-    best_fit,
-    found,
-    nearest_colour,
-    read_picture,
-    segment,
-)
+from recipes.tiny.judge import FOLDS, Found, best_fit, found, read_picture
+from recipes.tiny.segment import FULL_RANGE, Array, Blob, nearest_colour, segment
 
 # Travel over the clip, as a share of the side, from which a shape counts as moving; the grammar's travel is 0.46.
 MOVING = 0.15
@@ -144,7 +134,7 @@ def _motion(track: Track, shape: tuple[int, ...], kind: str) -> str:
     (dx, dy), _ = _path(track, shape)
     if math.hypot(dx, dy) >= MOVING:
         return max(words.DIRECTIONS, key=lambda name: _agreement(words.DIRECTIONS[name], (dx, dy)))
-    start, end = _growth(track)(np.array([0.0, 1.0]))
+    start, *_, end = _swelling(track)
     if end > GROWING * start:
         return "grow"
     if start > GROWING * end:
@@ -166,9 +156,12 @@ def _path(track: Track, shape: tuple[int, ...]) -> tuple[tuple[float, float], fl
     return (float(slopes[0]), float(slopes[1])), float(np.sqrt((off**2).sum(axis=1).mean()))
 
 
-def _growth(track: Track) -> np.poly1d:
-    """The square root of the area as a straight line over time."""
-    return np.poly1d(np.polyfit([time for time, _ in track.seen], [math.sqrt(b.area) for _, b in track.seen], 1))
+def _swelling(track: Track) -> NDArray[np.float64]:
+    """The square root of the area at every frame, as the best straight line over time has it."""
+    times, sides = zip(*((time, math.sqrt(blob.area)) for time, blob in track.seen), strict=True)
+    slope, start = np.polyfit(times, sides, 1) if len(times) > 1 else (0.0, sides[0])
+    line: NDArray[np.float64] = start + slope * np.linspace(0.0, 1.0, len(track.blobs))
+    return line.clip(min=1.0)
 
 
 def _rotation(track: Track, folds: int) -> float:
@@ -180,8 +173,7 @@ def _rotation(track: Track, folds: int) -> float:
 
 
 def _drift(track: Track, shape: tuple[int, ...], motion: str) -> Drift:
-    growth = _growth(track) if motion in ("grow", "shrink") else np.poly1d([1.0])
-    last = max(len(track.blobs) - 1, 1)
+    line = _swelling(track) if motion in ("grow", "shrink") else np.ones(len(track.blobs))
     colour, area = [], []
     for index, (one, two) in enumerate(pairwise(track.blobs)):
         ground = _apart(track.grounds[index], track.grounds[index + 1])
@@ -191,7 +183,7 @@ def _drift(track: Track, shape: tuple[int, ...], motion: str) -> Drift:
             continue
         colour.append(max(ground, _apart(one.ink, two.ink)))
         if not one.clipped and not two.clipped:
-            expected = (growth((index + 1) / last) / growth(index / last)) ** 2
+            expected = float(line[index + 1] / line[index]) ** 2
             area.append(abs(two.area / one.area / expected - 1.0))
     return Drift(colour=tuple(colour), area=tuple(area), stray=None if track.lost else _path(track, shape)[1])
 

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from sfumato.core.commands import Launch, Load
+from sfumato.core.cost import Costs, Overheads
 from sfumato.core.events import AnyEvent, Arrived, WorkerUp
 from sfumato.core.journal import Checkpoint, Entry, Journal
 from sfumato.core.policy import Policy
 from sfumato.core.serving import Serving
-from sfumato.core.values import ModelSpec, RankInfo, Request, Value
+from sfumato.core.values import ModelSpec, PartId, Rank, RankInfo, Request, Value
 from sfumato.cost import Profile, ProfileCosts
 from sfumato.errors import ConfigError
 from sfumato.policies import POLICIES
@@ -33,6 +34,11 @@ class Setup(Value, frozen=True, kw_only=True):
     profiles: tuple[Profile, ...] = ()
     policy: str = "sfumato"
     options: dict[str, Any] = {}
+    overheads: Overheads = Overheads()
+
+    def costs(self, *, correct: bool = True) -> ProfileCosts:
+        """The cost model; without correction it is what the simulator takes for the truth."""
+        return ProfileCosts(self.profiles, self.models, correct=correct, overheads=self.overheads)
 
 
 def nowhere(_: Entry) -> None:
@@ -43,7 +49,7 @@ def build(setup: Setup, write: Callable[[Entry], object] = nowhere, *, strict: b
     """The Serving of a set-up. Raises ConfigError for an unknown policy, ProfileError for an unknown model."""
     return Serving(
         models=setup.models,
-        costs=ProfileCosts(setup.profiles, setup.models),
+        costs=setup.costs(),
         policy=policy_named(setup.policy, setup.options),
         fallback=policy_named("fixed"),
         journal=Journal(write),
@@ -81,13 +87,19 @@ def simulated(
     noise: Noise = steady,
     write: Callable[[Entry], object] = nowhere,
     script: Iterable[AnyEvent] = (),
+    resident: Mapping[Rank, Sequence[PartId]] | None = None,
+    truth: Costs | None = None,
 ) -> Simulation:
-    """A simulation of the set-up on `ranks`; the profiles are the truth, the planner's correction only its belief."""
+    """A simulation of the set-up on `ranks`; the profiles are the truth, the planner's correction only its belief.
+
+    `resident` says which weights are where at the start (default: all on every rank); `truth` stands in for the
+    profiles where the planner shall be wrong.
+    """
     parts = tuple(sorted({part for model in setup.models.values() for part in model.part_bytes}))
-    events: list[AnyEvent] = [WorkerUp(at=0.0, info=info, parts=parts) for info in ranks]
+    there = {info.rank: parts for info in ranks} if resident is None else resident
+    events: list[AnyEvent] = [WorkerUp(at=0.0, info=info, parts=tuple(there[info.rank])) for info in ranks]
     events += [Arrived(at=request.arrived_at, request=request) for request in requests]
-    truth = ProfileCosts(setup.profiles, setup.models, correct=False)
-    return Simulation(build(setup, write), truth, [*events, *script], noise)
+    return Simulation(build(setup, write), truth or setup.costs(correct=False), [*events, *script], noise)
 
 
 class BarePacing:
@@ -95,7 +107,7 @@ class BarePacing:
 
     def __init__(self, serving: Serving, setup: Setup) -> None:
         self._serving = serving
-        self._truth = ProfileCosts(setup.profiles, setup.models, correct=False)
+        self._truth = setup.costs(correct=False)
 
     def chunk_s(self, launch: Launch) -> tuple[float, float]:
         """(start_s, unit_s). The control gap is left out: a live chunk has its own."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sfumato.core.cost import Work
+from sfumato.core.cost import Overheads, Work
 from sfumato.core.values import Job, ModelSpec, Request, Shape, Stage
 from sfumato.cost import Profile, ProfileCosts, estimates
-from sfumato.cost.costs import MOVE_BYTES_S, MOVE_S
 from sfumato.cost.profile import Held, Peak
 
 MODEL = ModelSpec(name="m")
@@ -87,4 +86,4 @@ def test_a_state_is_as_large_on_another_device_and_moves_by_its_bytes() -> None:
     table = costs(held(128, 10_000_000), device="h100")
     assert table.held_bytes(job(128), MODEL) == 10_000_000
     moved = table.start_s(work(128), (1,), [(0,)]) - table.start_s(work(128), (0,), [(0,)])
-    assert moved == pytest.approx(MOVE_S + 10_000_000 / MOVE_BYTES_S)
+    assert moved == pytest.approx(Overheads().move_s + 10_000_000 / Overheads().move_bytes_s)

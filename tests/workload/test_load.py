@@ -51,7 +51,7 @@ def test_a_good_file_is_read_with_its_defaults(tmp_path):
     assert spec.arrivals == Poisson(per_minute=30)
     assert [entry.model for entry in spec.classes] == ["sd35", "sd35"]
     assert (spec.classes[0].shape.width, spec.classes[0].shape.height) == (512, 256)
-    assert spec.models[0].profile == str(tmp_path / "profiles/sd35.json")
+    assert spec.models[0].files == (str(tmp_path / "profiles/sd35.json"),)
 
 
 def test_the_pool_numbers_its_ranks_over_nodes_and_kinds():

@@ -4,49 +4,76 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from msgspec.structs import replace
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sfumato.assemble import Setup, simulated
-from sfumato.cli.worlds import World, world_of
-from sfumato.core.journal import Entry
-from sfumato.report.intervals import mean_interval
-from sfumato.report.journal import tell
-from sfumato.report.metrics import Metrics, Summary, measure
-from sfumato.report.tables import NONE, Table, interval, number, percent
-from sfumato.runtime.records import JournalFolder
-from sfumato.sim import lognormal
-from sfumato.workload.arrivals import draw, requests
+from sfumato.cli.drawings import draw_all
+from sfumato.cli.matches import BOUNDED, Course, courses_of, title_of
+from sfumato.cli.searches import find_ranks, find_rates
+from sfumato.cli.trials import Trial
+from sfumato.core.values import Value
+from sfumato.report.compare import gains, standings
 from sfumato.workload.load import load
 from sfumato.workload.spec import Workload
 
-Runs = dict[str, list[Metrics]]  # policy -> a run a seed
-Bounds = list[float | None]  # a seed: the attainment that no schedule beats
+WIDE = 160  # where nobody looks at a terminal, tables keep their width
 
-WIDE = 120  # where nobody looks at a terminal, tables keep their width
-BOUNDED = 400  # requests up to which the bound is found without being asked for: a few seconds a seed
+_File = click.Path(exists=True, dir_okay=False, path_type=Path)
+_Folder = click.Path(file_okay=False, path_type=Path)
+_Factor = click.FloatRange(min=0, min_open=True)
+
+
+class Asked(Value, frozen=True, kw_only=True):
+    """The options that decide what is run."""
+
+    policies: tuple[str, ...]
+    seeds: int | None
+    first_seed: int | None
+    profiles: tuple[str, ...]
+    rate_factor: float | None
+    slo_factor: float | None
+    modelled_factor: float
+    jobs: int | None
+    fresh: bool
+
+    def workload(self, path: Path) -> Workload:
+        """The file with what the options change in it."""
+        found = load(path)
+        return replace(
+            found,
+            seed=found.seed if self.first_seed is None else self.first_seed,
+            seeds=self.seeds or found.seeds,
+            rate_factor=found.rate_factor * (self.rate_factor or 1.0),
+            slo_factor=found.slo_factor * (self.slo_factor or 1.0),
+        )
+
+    def trial(self, workload: Workload) -> Trial:
+        """What trials of a workload have in common."""
+        return Trial(
+            workload=workload, policy="", seed=workload.seed, sources=self.profiles, factor=self.modelled_factor
+        )
 
 
 @click.command(
     "simulate", epilog="Try it: sfumato simulate recipes/workloads/demo.toml --policy fixed --policy sfumato"
 )
-@click.argument("workloads", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("workloads", nargs=-1, required=True, type=_File)
 @click.option(
     "--policy",
     "policies",
     multiple=True,
     default=("fixed", "sfumato"),
     show_default=True,
-    metavar="NAME",
-    help="May be repeated. A policy of the table, or package.module:Class.",
+    metavar="NAME[,KEY=VALUE...]",
+    help="May be repeated. A policy of the table with its options, or package.module:Class.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs a policy, paired.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs a policy, paired.  [default: the workload's, 5]")
+@click.option("--first-seed", type=click.IntRange(min=0), help="Of the first run.  [default: the workload's, 0]")
 @click.option(
     "--profile",
     "profiles",
@@ -54,209 +81,103 @@ BOUNDED = 400  # requests up to which the bound is found without being asked for
     type=click.Path(exists=True),
     help="File or folder, for models whose profile the workload does not name.",
 )
-@click.option("--rate-factor", type=click.FloatRange(min=0, min_open=True), help="Multiplies every arrival rate.")
-@click.option("--slo-factor", type=click.FloatRange(min=0, min_open=True), help="Multiplies every SLO.")
+@click.option("--rate-factor", type=_Factor, help="Multiplies every arrival rate.")
+@click.option("--slo-factor", type=_Factor, help="Multiplies every SLO.")
+@click.option(
+    "--modelled-factor",
+    type=_Factor,
+    default=1.0,
+    help="Multiplies what the profiles model beside the steps (encode, decode, batches, bytes): is it what decides?",
+)
 @click.option(
     "--bound/--no-bound",
     "bounded",
     default=None,
-    help=f"Compare with the most that any schedule could serve in time.  [default: up to {BOUNDED} requests]",
+    help=f"Compare with the most that any schedule could serve in time.  [default: up to {BOUNDED} requests a run]",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
+@click.option("--find-rate", "by_rate", is_flag=True, help="The highest rate at which --attainment is held, by policy.")
 @click.option(
-    "--journal",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Keep every run's journal: WORKLOAD/POLICY/SEED.",
+    "--find-ranks", "by_ranks", is_flag=True, help="The smallest pool in which --attainment is held, by policy."
 )
+@click.option("--attainment", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--fresh", is_flag=True, help="Run again what earlier calls have kept.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
+@click.option("--plots", type=_Folder, help="Draw attainment over rate and SLO, latencies and a Gantt chart here.")
+@click.option("--journal", type=_Folder, help="Keep every run's journal: WORKLOAD[/POINT]/POLICY/SEED.")
 def command(
     *,
     workloads: tuple[Path, ...],
-    policies: tuple[str, ...],
-    seeds: int,
-    profiles: tuple[str, ...],
-    rate_factor: float | None,
-    slo_factor: float | None,
     bounded: bool | None,
+    by_rate: bool,
+    by_ranks: bool,
+    attainment: float,
     out: Path | None,
+    plots: Path | None,
     journal: Path | None,
+    **options: Any,
 ) -> None:
     """Play workloads on a simulated pool, with the very planner that serves.
 
-    Every policy gets the same arrivals and the same noise, seed by seed, so the runs are paired.
+    Every policy gets the same arrivals and the same noise, seed by seed, so the runs are paired. A file may sweep over
+    points (see workload/spec.py). Runs are kept, by all that they depend on, and not made twice.
     """
-    console, figures = Console() if sys.stdout.isatty() else Console(width=WIDE), {}
+    asked = Asked(**options)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    figures: dict[str, Any] = {}
     for path in workloads:
-        workload = _scaled(load(path), rate_factor, slo_factor)
-        world = world_of(workload, profiles)
-        for remark in world.remarks(workload):
-            console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
-        runs = _play(workload, world, policies, seeds, journal and journal / path.stem)
-        bounds = _bounds(workload, world, seeds, bounded)
-        for table in tables(path.stem, runs, world, bounds):
+        workload = asked.workload(path)
+        if by_rate or by_ranks:
+            find = find_rates if by_rate else find_ranks
+            table, figures[path.stem] = find(
+                path.stem, asked.trial(workload), asked.policies, attainment, asked.jobs, fresh=asked.fresh
+            )
             console.print(table.rich())
-        figures[path.stem] = _figures(workload, world, runs, bounds)
+            continue
+        figures |= dict(_compared(path.stem, workload, asked, bounded, console, plots, journal))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures, indent=1))
         click.echo(f"written to {out}")
 
 
-def _scaled(workload: Workload, rate_factor: float | None, slo_factor: float | None) -> Workload:
-    return replace(
-        workload,
-        rate_factor=workload.rate_factor * (rate_factor or 1.0),
-        slo_factor=workload.slo_factor * (slo_factor or 1.0),
+def _compared(
+    name: str,
+    workload: Workload,
+    asked: Asked,
+    bounded: bool | None,
+    console: Console,
+    plots: Path | None,
+    journal: Path | None,
+) -> Iterator[tuple[str, Any]]:
+    """Play, print and draw; the figures of each point."""
+    courses = courses_of(
+        name, asked.trial(workload), asked.policies, asked.jobs, bounded=bounded, fresh=asked.fresh, journal=journal
     )
+    for remark in courses[0].world.remarks(workload):
+        console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
+    matches = [course.match for course in courses]
+    tables = [standings(title_of(name, courses), matches), *(gains(matches[0]) if len(matches) == 1 else ())]
+    for table in tables:
+        console.print(table.rich())
+    if plots is not None:
+        drawn = draw_all(name, courses, plots / name)
+        click.echo(f"drawn in {plots / name}: {' '.join(drawn)}")
+    yield from _figures(name, courses)
 
 
-def _play(workload: Workload, world: World, policies: Sequence[str], seeds: int, journal: Path | None) -> Runs:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    standalone_s = world.standalone_s()
-    runs: Runs = {policy: [] for policy in policies}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=seeds * len(runs))
-        for seed in range(workload.seed, workload.seed + seeds):
-            arrivals = draw(workload, seed=seed, standalone_s=standalone_s)
-            for policy in runs:
-                bar.update(task, description=f"{policy}, seed {seed}")
-                entries: list[Entry] = []
-                setup = Setup(models=world.models, profiles=world.profiles, policy=policy)
-                noise = lognormal(seed, workload.noise)
-                simulated(setup, world.ranks, requests(arrivals), noise=noise, write=entries.append).run()
-                runs[policy].append(measure(tell(entries)))
-                _keep(entries, journal and journal / _folder(policy) / f"seed-{seed}")
-                bar.advance(task)
-    return runs
-
-
-def _bounds(workload: Workload, world: World, seeds: int, wanted: bool | None) -> Bounds:
-    """By seed; empty where it is not wanted, or was not asked for and would take long."""
-    if wanted is False:
-        return []
-    from sfumato.sim.bound import bound  # scipy takes half a second to import
-
-    standalone_s = world.standalone_s()
-    found: Bounds = []
-    for seed in range(workload.seed, workload.seed + seeds):
-        asked = list(requests(draw(workload, seed=seed, standalone_s=standalone_s)))
-        if wanted is None and len(asked) > BOUNDED:
-            return []
-        found.append(bound(asked, world.ranks, world.models, world.costs).attainment)
-    return found
-
-
-def _folder(policy: str) -> str:
-    return policy.replace(":", "-").replace("/", "-")
-
-
-def _keep(entries: Sequence[Entry], folder: Path | None) -> None:
-    if folder is not None:
-        kept = JournalFolder(folder)
-        for entry in entries:
-            kept(entry)
-        kept.close()
-
-
-# -- what is shown ----------------------------------------------------------------------------------------------------
-
-
-def tables(name: str, runs: Runs, world: World, bounds: Bounds) -> list[Table]:
-    """Policies side by side; means over the seeds, with Student's 95% interval of the attainment.
-
-    "of bound" is attainment over the most that any schedule could reach, which knows all arrivals beforehand.
-    """
-    kinds = {str(profile.kind) for profile in world.profiles} or {"estimated"}
-    first = next(iter(runs.values()))
-    count = number(_mean([float(one.overall.requests) for one in first]))
-    seeds = f"{len(first)} seed{'s' * (len(first) > 1)}"
-    title = (
-        f"{name}, simulated: {count} requests, {len(world.ranks)} ranks, {seeds}, {' and '.join(sorted(kinds))} times"
-    )
-    columns = (
-        "policy",
-        "in time",
-        "95%",
-        *(("of bound",) if bounds else ()),
-        "mean s",
-        "p95 s",
-        "p99 s",
-        "busy",
-        "pauses",
-    )
-    rows = tuple((policy, *_cells(metrics, bounds)) for policy, metrics in runs.items())
-    return [Table(title=title, columns=columns, rows=rows), _by_class(runs), *_gains(runs)]
-
-
-def _cells(metrics: Sequence[Metrics], bounds: Bounds) -> tuple[str, ...]:
-    whole = [one.overall for one in metrics]
-    mean, low, high = _attainment(whole)
-    return (
-        percent(mean),
-        NONE if low is None or high is None else interval(max(0.0, low), min(1.0, high)),
-        *((percent(_mean(of_bound(metrics, bounds))),) if bounds else ()),
-        *(number(_mean([_latency(one, key) for one in whole])) for key in ("mean", "p95", "p99")),
-        percent(_mean([one.utilisation for one in metrics])),
-        number(_mean([float(one.pauses) for one in whole])),
-    )
-
-
-def _by_class(runs: Runs) -> Table:
-    """Attainment and mean latency of each class, a column a policy."""
-    names = list(dict.fromkeys(name for metrics in runs.values() for one in metrics for name in one.by_slo))
-    rows = []
-    for name in names:
-        cells = []
-        for metrics in runs.values():
-            parts = [one.by_slo[name] for one in metrics if name in one.by_slo]
-            mean, _, _ = _attainment(parts)
-            cells.append(f"{percent(mean)}  {number(_mean([_latency(one, 'mean') for one in parts]))} s")
-        rows.append((name, *cells))
-    return Table(title="Attainment and mean latency by class", columns=("class", *runs), rows=tuple(rows))
-
-
-def _gains(runs: Runs) -> list[Table]:
-    """Points of attainment over the first policy, paired by seed."""
-    (first, base), *others = runs.items()
-    rows = []
-    for policy, metrics in others:
-        pairs = [(a.overall.attainment, b.overall.attainment) for a, b in zip(base, metrics, strict=True)]
-        gains = [b - a for a, b in pairs if a is not None and b is not None]
-        if gains:
-            mean, low, high = mean_interval(gains)
-            rows.append((policy, f"{100 * mean:+.1f}", f"[{100 * low:+.1f}, {100 * high:+.1f}]"))
-    return [Table(title=f"Points over {first}, paired", columns=("policy", "points", "95%"), rows=tuple(rows))] * bool(
-        rows
-    )
-
-
-def _attainment(parts: Sequence[Summary]) -> tuple[float | None, float | None, float | None]:
-    found = [part.attainment for part in parts if part.attainment is not None]
-    return mean_interval(found) if found else (None, None, None)
-
-
-def of_bound(metrics: Sequence[Metrics], bounds: Bounds) -> list[float]:
-    """Attainment over the bound, by seed; seeds in which nothing can be served in time are left out."""
-    pairs = zip((one.overall.attainment for one in metrics), bounds, strict=False)
-    return [attainment / most for attainment, most in pairs if attainment is not None and most]
-
-
-def _latency(summary: Summary, key: str) -> float | None:
-    return None if summary.latency is None else float(getattr(summary.latency, key))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found else None
-
-
-def _figures(workload: Workload, world: World, runs: Runs, bounds: Bounds) -> dict[str, Any]:
-    """For the JSON file."""
+def _figures(name: str, courses: Sequence[Course]) -> Iterator[tuple[str, Any]]:
+    """For the JSON file, by point."""
     kept = ("model", "device", "kind", "source")
-    return {
-        "simulated": True,
-        "seeds": [workload.seed + place for place in range(len(next(iter(runs.values()))))],
-        "profiles": [{key: getattr(profile, key) for key in kept} for profile in world.profiles],
-        "remarks": world.remarks(workload),
-        "bounds": bounds,
-        "policies": {policy: [one.results() for one in metrics] for policy, metrics in runs.items()},
-    }
+    for course in courses:
+        yield (
+            f"{name}, {course.match.name}" if course.match.name else name,
+            {
+                "simulated": True,
+                "seeds": list(course.seeds),
+                "profiles": [{key: getattr(profile, key) for key in kept} for profile in course.world.profiles],
+                "remarks": course.world.remarks(course.trial.workload),
+                "bounds": course.match.bounds,
+                "policies": course.match.runs,
+            },
+        )

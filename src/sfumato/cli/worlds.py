@@ -7,15 +7,20 @@ wrote. An embedded model needs none: its times are then estimates. What is not m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
+from sfumato.assemble import Setup
 from sfumato.config import EMBEDDED, profile_folder
-from sfumato.core.cost import Work
-from sfumato.core.values import ModelSpec, RankInfo, Shape, Stage, Value
+from sfumato.core.cost import Costs, Overheads, Work
+from sfumato.core.values import ModelSpec, PartId, Rank, RankInfo, Request, Shape, Stage, Value
 from sfumato.cost import Profile, ProfileCosts, read_profile, read_profiles, spec_of
+from sfumato.cost.profile import Point as ProfilePoint
 from sfumato.errors import ConfigError, ProfileError
 from sfumato.models import describe
+from sfumato.sim.truth import Misjudged
+from sfumato.workload.arrivals import draw, requests
 from sfumato.workload.slo import Standalone
 from sfumato.workload.spec import ModelEntry, RequestClass, Workload
 
@@ -23,19 +28,45 @@ Models = Mapping[str, ModelSpec]
 
 
 class World(Value, frozen=True, kw_only=True):
-    """The models and ranks of a simulation."""
+    """The models and ranks of a simulation; `resident` are the weights of each rank at the start."""
 
     models: dict[str, ModelSpec]
     profiles: tuple[Profile, ...]
     ranks: tuple[RankInfo, ...]
+    resident: dict[Rank, tuple[PartId, ...]]
+    overheads: Overheads = Overheads()
+    believed: float = 1.0
+
+    def setup(self, policy: str, options: dict[str, Any] | None = None) -> Setup:
+        """For `assemble`."""
+        return Setup(
+            models=self.models,
+            profiles=self.profiles,
+            policy=policy,
+            options=options or {},
+            overheads=self.overheads,
+        )
 
     @property
     def costs(self) -> ProfileCosts:
-        return ProfileCosts(self.profiles, self.models, correct=False)
+        return self.setup("fixed").costs(correct=False)
+
+    @property
+    def truth(self) -> Costs:
+        """What things really take."""
+        return self.costs if self.believed == 1.0 else Misjudged(self.costs, self.believed)
 
     def standalone_s(self) -> Standalone:
         """Seconds that a request takes alone on the idle ranks."""
         return standalone(self.profiles, self.models, self.ranks)
+
+    def on_one_s(self) -> Standalone:
+        """The same on one rank."""
+        return standalone(self.profiles, self.models, self.ranks[:1])
+
+    def draw(self, workload: Workload, seed: int) -> list[Request]:
+        """The requests of a run."""
+        return requests(draw(workload, seed=seed, standalone_s=self.standalone_s(), on_one_s=self.on_one_s()))
 
     def remarks(self, workload: Workload) -> list[str]:
         """Where the times come from, a line a model; what no one measured as such is named."""
@@ -59,16 +90,34 @@ class World(Value, frozen=True, kw_only=True):
         return self.costs.estimated(work)
 
 
-def world_of(workload: Workload, sources: Sequence[str] = ()) -> World:
-    """The world of a workload with `sources` of further profiles. Raises ConfigError, ProfileError."""
+def world_of(workload: Workload, sources: Sequence[str] = (), factor: float = 1.0) -> World:
+    """The world of a workload with `sources` of further profiles. Raises ConfigError, ProfileError.
+
+    `factor` multiplies what in the profiles is modelled beside the steps.
+    """
     given = read_profiles(*sources)
     names = list(dict.fromkeys([entry.name for entry in workload.models] + [e.model for e in workload.classes]))
     found = {name: _profiles(workload.model(name), given) for name in names}
+    models = {name: _spec(name, profiles) for name, profiles in found.items()}
+    ranks = workload.pool.infos()
     return World(
-        models={name: _spec(name, profiles) for name, profiles in found.items()},
-        profiles=tuple(profile for profiles in found.values() for profile in profiles),
-        ranks=workload.pool.infos(),
+        models=models,
+        profiles=tuple(scaled(profile, factor) for profiles in found.values() for profile in profiles),
+        ranks=ranks,
+        resident={
+            info.rank: _parts(models, holds) for info, holds in zip(ranks, workload.pool.holds_of(), strict=True)
+        },
+        overheads=workload.costs,
+        believed=workload.believed,
     )
+
+
+def _parts(models: Models, holds: Sequence[Stage]) -> tuple[PartId, ...]:
+    """The parts of some stages, and those that belong to no stage."""
+    placed = {part for model in models.values() for stage in Stage for part in model.stage(stage).parts}
+    kept = {part for model in models.values() for stage in holds for part in model.stage(stage).parts}
+    every = {part for model in models.values() for part in model.part_bytes}
+    return tuple(sorted(kept | (every - placed)))
 
 
 def standalone(profiles: Sequence[Profile], models: Models, ranks: Sequence[RankInfo]) -> Standalone:
@@ -99,8 +148,8 @@ def _listed(names: Sequence[str], classes: Sequence[RequestClass]) -> str:
 
 
 def _profiles(entry: ModelEntry, given: Sequence[Profile]) -> tuple[Profile, ...]:
-    if entry.profile:
-        return (replace(read_profile(entry.profile), model=entry.name),)
+    if entry.files:
+        return tuple(replace(read_profile(file), model=entry.name) for file in entry.files)
     named = tuple(profile for profile in given if profile.model == entry.name)
     if named or not profile_folder().is_dir():
         return named
@@ -125,3 +174,25 @@ def _spec(name: str, profiles: Sequence[Profile]) -> ModelSpec:
             field="profile",
         )
     return spec_of(profiles[0])
+
+
+def scaled(profile: Profile, factor: float) -> Profile:
+    """With its estimates multiplied: seconds of encode and decode, what a further member adds to a batch, bytes."""
+    if factor == 1.0:
+        return profile
+    alone = {point.key: point.seconds for point in profile.points if point.batch == 1}
+    return replace(
+        profile,
+        points=tuple(_scaled(point, alone, factor) for point in profile.points),
+        peaks=tuple(replace(peak, bytes=int(peak.bytes * factor)) for peak in profile.peaks),
+        held=tuple(replace(held, bytes=int(held.bytes * factor)) for held in profile.held),
+    )
+
+
+def _scaled(point: ProfilePoint, alone: Mapping[Any, float], factor: float) -> ProfilePoint:
+    if not point.estimated or (point.stage is Stage.DIFFUSE and point.batch == 1):
+        return point
+    if point.stage is not Stage.DIFFUSE:
+        return replace(point, seconds=point.seconds * factor)
+    one_s = alone[replace(point, batch=1).key]
+    return replace(point, seconds=min(one_s + (point.seconds - one_s) * factor, point.batch * one_s))

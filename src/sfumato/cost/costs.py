@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sfumato.core.cost import Work
+from msgspec.structs import replace
+
+from sfumato.core.cost import Overheads, Work
 from sfumato.core.values import Group, Job, ModelSpec, PartId, Rank, Shape, Stage
 from sfumato.cost import estimates
 from sfumato.cost.correction import BOUND, SPREAD, Correction
@@ -17,9 +19,6 @@ from sfumato.cost.profile import Peak, Profile
 from sfumato.cost.table import Price, Table
 from sfumato.errors import ProfileError
 
-# Moving a latent: through the host on one machine, and setting it up. A disk or a page cache for weights.
-MOVE_BYTES_S, MOVE_S = 1e9, 0.001
-LOAD_BYTES_S, LOAD_S = 5e8, 0.05
 CONTROL_GAP_S = 0.001
 GUESS_BOUND = 100.0  # what nobody measured may be far off, so the correction may go far
 REMEMBERED = 100_000  # batches of unlike shapes could otherwise fill the memory
@@ -32,8 +31,14 @@ class ProfileCosts:
     """Times and bytes of `models`, from `profiles`; `correct=False` ignores what is observed."""
 
     def __init__(
-        self, profiles: Iterable[Profile] = (), models: Mapping[str, ModelSpec] | None = None, *, correct: bool = True
+        self,
+        profiles: Iterable[Profile] = (),
+        models: Mapping[str, ModelSpec] | None = None,
+        *,
+        correct: bool = True,
+        overheads: Overheads | None = None,
     ) -> None:
+        self._overheads = overheads or Overheads()
         self._profiles: dict[tuple[str, str], Profile] = {}
         for profile in profiles:  # of two for the same model and device the last one wins
             self._profiles[profile.model, profile.device] = estimates.with_stages(profile)
@@ -44,7 +49,11 @@ class ProfileCosts:
         self._entries: dict[Work, Entry] = {}
         self._held: dict[tuple[str, Stage, Shape], int] = {}
         self._peaks: dict[Work, int] = {}
-        self._gaps = {key: profile.launch_gap_s for key, profile in self._profiles.items()}
+        stated = self._overheads.launch_s
+        self._gaps = {
+            key: profile.launch_gap_s if stated is None else stated for key, profile in self._profiles.items()
+        }
+        self._gap_s = CONTROL_GAP_S if stated is None else stated
         self._load_s = {
             (part, device): seconds
             for (_, device), profile in self._profiles.items()
@@ -61,11 +70,14 @@ class ProfileCosts:
         return (self._entries.get(work) or self._enter(work))[1]
 
     def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
-        """The control gap, and the moves of latents to ranks of the group that do not hold them."""
-        seconds = self._gaps.get((work.model, work.device), CONTROL_GAP_S)
+        """The control gap, the switch to another group, and the moves of latents to ranks that do not hold them."""
+        seconds = self._gaps.get((work.model, work.device), self._gap_s)
         for shape, source in zip(work.shapes, sources, strict=True):
-            if source is not None and source != group and not set(group) <= set(source):
-                seconds += MOVE_S + self._state_bytes(work.model, Stage.DIFFUSE, shape) / MOVE_BYTES_S
+            if source is not None and source != group:
+                seconds += self._overheads.switch_s
+                if not set(group) <= set(source):
+                    state = self._state_bytes(work.model, Stage.DIFFUSE, shape)
+                    seconds += self._overheads.move_s + state / self._overheads.move_bytes_s
         return seconds
 
     def load_s(self, part: PartId, part_bytes: int, device: str) -> float:
@@ -73,7 +85,7 @@ class ProfileCosts:
         measured = self._load_s.get((part, device))
         if measured is not None:
             return measured
-        return LOAD_S + part_bytes / LOAD_BYTES_S
+        return self._overheads.load_s + part_bytes / self._overheads.load_bytes_s
 
     def held_bytes(self, job: Job, model: ModelSpec) -> int:
         """As measured for the nearest larger shape, on whatever device, else by the rule."""
@@ -112,10 +124,17 @@ class ProfileCosts:
     def _enter(self, work: Work) -> Entry:
         if len(self._entries) >= REMEMBERED:
             self._entries.clear()
-        price, bound = self._price(work)
+        price, bound = self._price(work if work.nodes == 1 else replace(work, nodes=1))
+        if work.nodes > 1 and self._overheads.link_slowdown > 1.0:
+            price = Price(price.seconds + self._on_the_link_s(work, price.seconds), True)
         cell = self._correction.cell((work.model, str(work.stage), work.device))
         entry = self._entries[work] = (price.seconds, price.estimated, cell, bound)
         return entry
+
+    def _on_the_link_s(self, work: Work, seconds: float) -> float:
+        """What a group across nodes loses more to communication than one within a node."""
+        alone, _ = self._price(replace(work, nodes=1, degree=1))
+        return (self._overheads.link_slowdown - 1.0) * max(0.0, seconds - alone.seconds / work.degree)
 
     def _price(self, work: Work) -> tuple[Price, float]:
         spec = self._models.get(work.model)

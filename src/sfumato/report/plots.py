@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfumato.core.values import Value
-from sfumato.report.colours import FAINT, INK, series_colour
+from sfumato.report.colours import FAINT, INK, SERIES, series_colour
 from sfumato.report.ranks import queue_lengths
 from sfumato.report.story import Life, Story
 
@@ -69,7 +69,7 @@ def plot_latency(groups: Mapping[str, Iterable[Life]], *, title: str = "Latency 
         lives = list(group)
         found = sorted(latency for life in lives if (latency := life.latency_s) is not None)
         shares = [count / len(lives) for count in range(len(found) + 1)] if lives else [0.0]
-        colour, line = series_colour(place), _LINES[place % len(_LINES)]
+        colour, line = series_colour(place), line_style(place)
         axes.step([0.0, *found], shares, where="post", color=colour, linestyle=line, linewidth=2, label=name)
         slo = _shared_slo(lives)
         if slo is not None:
@@ -81,8 +81,8 @@ def plot_latency(groups: Mapping[str, Iterable[Life]], *, title: str = "Latency 
     else:
         axes.set_xlim(left=0)
     axes.set_ylim(0, 1.02)
-    _label(axes, title, "latency, s (faint: the SLO)", "share of requests that arrived")
-    _legend(axes, groups)
+    label(axes, title, "latency, s (faint: the SLO)", "share of requests that arrived")
+    legend(axes, groups)
     return figure
 
 
@@ -99,14 +99,15 @@ def plot_attainment(
         points = sorted(line, key=lambda point: point.x)
         xs, ys = [point.x for point in points], [point.y for point in points]
         colour = series_colour(place)
-        axes.plot(xs, ys, color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=5, linewidth=2, label=name)
+        style: dict[str, Any] = {"color": colour, "linestyle": line_style(place), "linewidth": 2}
+        axes.plot(xs, ys, marker=_MARKERS[place % len(_MARKERS)], markersize=5, label=name, **style)
         lows = [point.y if point.low is None else point.low for point in points]
         highs = [point.y if point.high is None else point.high for point in points]
         if lows != ys or highs != ys:
             axes.fill_between(xs, lows, highs, color=colour, alpha=0.13, linewidth=0)
     axes.set_ylim(0, 1.02)
-    _label(axes, title, x, y)
-    _legend(axes, lines)
+    label(axes, title, x, y)
+    legend(axes, lines)
     return figure
 
 
@@ -120,8 +121,8 @@ def plot_queue(story: Story, *, title: str = "Requests in the system") -> Figure
     axes.stackplot(ats, *stacks, labels=("running", "paused", "not started"), colors=colours, step="post")
     axes.set_xlim(0, max(story.end - story.start, 1e-9))
     axes.set_ylim(bottom=0)
-    _label(axes, title, "time, s", "requests")
-    _legend(axes, stacks)
+    label(axes, title, "time, s", "requests")
+    legend(axes, stacks)
     return figure
 
 
@@ -134,13 +135,19 @@ def _shared_slo(lives: Sequence[Life]) -> float | None:
     return slos.pop() if len(slos) == 1 else None
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
+def line_style(place: int) -> str:
+    """The dashes of the `place`-th line; they repeat out of step with the colours."""
+    return _LINES[(place + place // len(SERIES)) % len(_LINES)]
+
+
+def label(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title and axes in the house's look."""
     axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
     axes.set_xlabel(x, color=INK, fontsize=9)
     axes.set_ylabel(y, color=INK, fontsize=9)
 
 
-def _legend(axes: Axes, series: object) -> None:
+def legend(axes: Axes, series: object) -> None:
     """Beside the axes, so that it never covers data."""
     if series:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=INK)

@@ -8,7 +8,7 @@ here unfolds by `core.timeline`, the account that the fake workers use too.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sfumato.core.commands import AnyCommand, Halt, Launch, Load, Reply, WakeAt
 from sfumato.core.cost import Costs
@@ -33,11 +33,16 @@ class Simulation:
         self._wake: float | None = None
         heapq.heapify(self._heap)
 
-    def run(self) -> list[Outcome]:
-        """Handle events until none is left; returns how every request ended, in order of ending."""
+    def run(self, enough: Callable[[float], bool] | None = None) -> list[Outcome]:
+        """Handle events until none is left; returns how every request ended, in order of ending.
+
+        `enough`, asked before each instant with its time, may end the run sooner.
+        """
         heap = self._heap
         while heap:
             at = heap[0][0][0]
+            if enough is not None and enough(at):
+                break
             batch = []
             while heap and heap[0][0][0] == at:
                 event = heapq.heappop(heap)[1]

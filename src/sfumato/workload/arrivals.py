@@ -6,7 +6,7 @@ Times, classes, seeds and prompts each have a stream of their own.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, islice, takewhile
 
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from sfumato.core.values import Request, Shape, Value
 from sfumato.workload.processes import times
 from sfumato.workload.prompts import write_prompt
 from sfumato.workload.slo import Standalone, slo_s
-from sfumato.workload.spec import RequestClass, Trace, Workload
+from sfumato.workload.spec import Piecewise, RequestClass, Trace, Workload
 from sfumato.workload.streams import stream
 from sfumato.workload.trace import read_trace
 
@@ -54,19 +54,28 @@ class Arrival(Value, frozen=True, kw_only=True, rename={"cls": "class"}):
         )
 
 
-def draw(workload: Workload, *, seed: int | None = None, standalone_s: Standalone | None = None) -> list[Arrival]:
-    """All arrivals of a workload in order of time; `seed` stands in for the file's. Raises ConfigError."""
+def draw(
+    workload: Workload,
+    *,
+    seed: int | None = None,
+    standalone_s: Standalone | None = None,
+    on_one_s: Standalone | None = None,
+) -> list[Arrival]:
+    """All arrivals of a workload in order of time; `seed` stands in for the file's. Raises ConfigError.
+
+    `on_one_s` is the standalone time on one rank; where it is not given the standalone time stands in for it.
+    """
     seed = workload.seed if seed is None else seed
     if isinstance(workload.arrivals, Trace):
         return list(_bounded(_from_trace(workload.arrivals, workload), workload))
     limit = float("inf") if workload.horizon_s is None else workload.horizon_s
     ats = takewhile(lambda at: at < limit, times(workload.arrivals, seed, workload.rate_factor))
-    classes = _classes(workload, seed)
+    class_at = _classes(workload, seed)
     seeds, words = stream(seed, "seeds"), stream(seed, "prompts")
-    slos = _slos(workload, standalone_s)
+    slos = _slos(workload, standalone_s, on_one_s or standalone_s)
     drawn: list[Arrival] = []
     for at in islice(ats, workload.requests):
-        entry = next(classes)
+        entry = class_at(at)
         own_seed, wording = int(seeds.integers(2**31)), int(words.integers(2**31))
         slo, guided = slos[entry.name]
         drawn.append(_arrival(at, entry, own_seed, _prompt(entry, wording), slo, guided))
@@ -95,20 +104,33 @@ def _arrival(at: float, entry: RequestClass, seed: int, prompt: str, slo: float 
     )
 
 
-def _classes(workload: Workload, seed: int) -> Iterator[RequestClass]:
+def _classes(workload: Workload, seed: int) -> Callable[[float], RequestClass]:
+    """Draws the class of the arrival at a time."""
     rng = stream(seed, "classes")
     drawable = [entry for entry in workload.classes if entry.share > 0]
     bounds = list(accumulate(entry.share for entry in drawable))
-    while True:
-        yield drawable[min(bisect_right(bounds, rng.random() * bounds[-1]), len(drawable) - 1)]
+    changing = workload.arrivals if isinstance(workload.arrivals, Piecewise) else None
+
+    def class_at(at: float) -> RequestClass:
+        shares = changing.shares_at(at) if changing else {}
+        entries, ends = drawable, bounds
+        if shares:
+            entries = [entry for entry in workload.classes if shares.get(entry.name, entry.share) > 0]
+            ends = list(accumulate(shares.get(entry.name, entry.share) for entry in entries))
+        return entries[min(bisect_right(ends, rng.random() * ends[-1]), len(entries) - 1)]
+
+    return class_at
 
 
-def _slos(workload: Workload, standalone_s: Standalone | None) -> dict[str, tuple[float | None, bool]]:
+def _slos(
+    workload: Workload, best_s: Standalone | None, one_s: Standalone | None
+) -> dict[str, tuple[float | None, bool]]:
     """(slo_s, guided) by class."""
     found: dict[str, tuple[float | None, bool]] = {}
     for entry in workload.classes:
         guided = entry.guidance > 1.0 and not workload.model(entry.model).distilled
-        slo = slo_s(entry, guided=guided, standalone_s=standalone_s, factor=workload.slo_factor)
+        alone_s = one_s if entry.slo_at == "one" else best_s
+        slo = slo_s(entry, guided=guided, standalone_s=alone_s, factor=workload.slo_factor)
         found[entry.name] = slo, guided
     return found
 

@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from sfumato.core.cost import Overheads
 from sfumato.errors import ConfigError
 from sfumato.workload.spec import (
     Bursts,
     Gamma,
     ModelEntry,
     Piecewise,
+    Point,
     Poisson,
     PoolSpec,
     Process,
@@ -34,6 +36,8 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "pool.also": Ranks,
     "models": ModelEntry,
     "classes": RequestClass,
+    "points": Point,
+    "costs": Overheads,
 }
 
 
@@ -80,7 +84,20 @@ def _completed(spec: Workload) -> Workload:
             raise _error("horizon_s", "the workload has no end; set horizon_s (seconds) or requests (a number)")
         if sum(entry.share for entry in spec.classes) <= 0:
             raise _error("classes", "nothing would arrive; add a [[classes]] table with a share above 0")
+    _check_shares(spec)
     return replace(spec, classes=tuple(_with_model(entry, spec) for entry in spec.classes))
+
+
+def _check_shares(spec: Workload) -> None:
+    """Shares that points and pieces name are of classes that there are, and not all of them 0."""
+    pieces = spec.arrivals.shares if isinstance(spec.arrivals, Piecewise) else ()
+    own = {entry.name: entry.share for entry in spec.classes}
+    for shares in (*(point.shares for point in spec.points), *pieces):
+        unknown = next((name for name in shares if name not in own), None)
+        if unknown is not None:
+            raise _error("shares", f'shares name class "{unknown}"; {_choice(unknown, list(own))}')
+        if shares and sum((own | shares).values()) <= 0:
+            raise _error("shares", "shares leave nothing that could arrive; give one class a share above 0")
 
 
 def _with_model(entry: RequestClass, spec: Workload) -> RequestClass:
@@ -111,7 +128,9 @@ def _check_process(process: Process) -> None:
 
 
 def _check_pieces(process: Piecewise) -> None:
-    pieces = process.per_second or process.per_minute or ()
+    pieces = process.pieces
+    if process.shares and len(process.shares) != len(pieces):
+        raise _error("shares", f"there are {len(pieces)} pieces and {len(process.shares)} shares; give one a piece")
     starts = [start for start, _ in pieces]
     if starts[0] != 0 or any(b <= a for a, b in pairwise(starts)):
         raise _error("pieces", "piecewise rates are [from second, rate] pairs; begin at 0 and let the seconds increase")
@@ -122,9 +141,7 @@ def _check_pieces(process: Piecewise) -> None:
 
 
 def _resolved(spec: Workload, folder: Path) -> Workload:
-    models = tuple(
-        replace(entry, profile=str(folder / entry.profile)) if entry.profile else entry for entry in spec.models
-    )
+    models = tuple(replace(entry, profile=tuple(str(folder / file) for file in entry.files)) for entry in spec.models)
     arrivals = spec.arrivals
     if isinstance(arrivals, Trace):
         arrivals = replace(arrivals, file=str(folder / arrivals.file))

@@ -12,7 +12,7 @@ from math import inf, log1p
 
 from numpy.random import Generator
 
-from sfumato.workload.spec import Bursts, Gamma, Piecewise, Poisson, Process, Trace
+from sfumato.workload.spec import Bursts, Gamma, Piecewise, Poisson, Process, Trace, rate_of
 from sfumato.workload.streams import stream
 
 
@@ -21,22 +21,17 @@ def times(process: Process, seed: int, factor: float = 1.0) -> Iterator[float]:
     rng = stream(seed, "arrivals")
     match process:
         case Poisson():
-            return _spaced(_exponential(rng), _rate(process) * factor)
+            return _spaced(_exponential(rng), rate_of(process) * factor)
         case Gamma(cv=cv):
-            return _spaced(_gamma(rng, cv), _rate(process) * factor)
+            return _spaced(_gamma(rng, cv), rate_of(process) * factor)
         case Bursts():
             bursts = _bursts(process, stream(seed, "bursts"), factor)
-            rate = _rate(process) * factor
+            rate = rate_of(process) * factor
             return merge(_spaced(_exponential(rng), rate), bursts) if rate else bursts
         case Piecewise():
             return _piecewise(process, _exponential(rng), factor)
         case Trace(file=file):
             raise ValueError(f"the times of trace {file} are in the file")
-
-
-def _rate(process: Poisson | Gamma | Bursts) -> float:
-    """Arrivals a second."""
-    return process.per_second or (process.per_minute or 0.0) / 60.0
 
 
 def _exponential(rng: Generator) -> Iterator[float]:
@@ -65,8 +60,7 @@ def _bursts(process: Bursts, rng: Generator, factor: float) -> Iterator[float]:
 
 def _piecewise(process: Piecewise, gaps: Iterator[float], factor: float) -> Iterator[float]:
     """Each unit gap is spent along the integral of the rate."""
-    pieces = process.per_second or tuple((start, rate / 60.0) for start, rate in process.per_minute or ())
-    legs = _legs(pieces, process.repeat_s)
+    legs = _legs(process.pieces, process.repeat_s)
     at, end, rate, room = 0.0, 0.0, 0.0, 0.0
     for gap in gaps:
         left = gap

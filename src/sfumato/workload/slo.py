@@ -1,6 +1,7 @@
 """How long a request may take: fixed seconds a class, or a multiple of its standalone time.
 
-The standalone time (alone on an idle pool, at its fastest) is passed in: only a cost model or a measurement knows it.
+The standalone time (alone on an idle pool, at its fastest, or on one rank) is passed in: only a cost model or a
+measurement knows it.
 """
 
 from __future__ import annotations
@@ -29,4 +30,5 @@ def slo_s(
     if standalone_s is None:
         message = f'slo_scale: class "{entry.name}" needs a profile to know its standalone time; set slo in seconds'
         raise ConfigError(message, field="slo_scale")
-    return entry.slo_scale * standalone_s(entry.model, entry.shape, entry.steps, guided) * factor
+    alone_s = standalone_s(entry.model, entry.shape, entry.steps, guided)
+    return (entry.slo_scale * alone_s + entry.slo_plus) * factor

@@ -1,21 +1,41 @@
 """What a workload file may say. It is TOML; unknown keys are errors that name what was probably meant.
 
-    seed = 0
-    horizon_s = 600              # or: requests = 300 (both: whichever comes first)
+    seed = 0                     # of the first run; run n is drawn with seed + n
+    seeds = 10                   # runs, if nobody says how many
+    horizon_s = 600              # length of a run; or: requests = 300 (both: whichever comes first)
     noise = 0.005                # relative standard deviation of a simulated step
+    believed = 1.0               # the planner takes steps to be so many times as long as they are
     rate_factor = 1.0            # multiplies every arrival rate
     slo_factor = 1.0             # multiplies every SLO
+
+    # Points: the file is a sweep, and each point a workload of its own. It multiplies the factors above, overrides the
+    # `shares` it names, and is called after its axes if it has no name. Without points the file is one workload.
+    points = [
+      { rate_factor = 0.5 },
+      { slo_factor = 1.2 },
+      { name = "mostly large", shares = { large = 0.8, small = 0.2 } },
+    ]
 
     [pool]                       # simulated ranks; a live server has its own
     ranks = 8
     device = "h100"
     nodes = 1                    # the ranks are dealt out evenly, in order
     memory_gib = 80              # left out: never short of memory
-    # [[pool.also]]              # ranks of another kind, numbered on: ranks, device, nodes, memory_gib
+    holds = ["diffuse"]          # stages whose weights are there at the start; left out: all that there are
+    # [[pool.also]]              # ranks of another kind, numbered on: ranks, device, nodes, memory_gib, holds
+
+    [costs]                      # times that no profile has (core.cost.Overheads, with the defaults)
+    launch_s = 0.001             # from a chunk's end to the next one's first step; left out: the profile's
+    switch_s = 0.002             # more, for each job that comes from another group (another degree, other ranks)
+    move_s = 0.001               # more, where ranks of the group lack the latent ...
+    move_bytes_s = 1e9           # ... which comes at so many bytes a second
+    load_s = 0.05                # a weight part: its beginning ...
+    load_bytes_s = 5e8           # ... and bytes a second
+    link_slowdown = 1.0          # across nodes, what a step loses to communication is so many times as much
 
     [[models]]
     name = "sd35"
-    profile = "profiles/sd35.json"   # relative to this file
+    profile = "profiles/sd35.json"   # relative to this file; a list of files where there are several kinds of device
     distilled = false            # true: guidance is an input, one pass a step
 
     [[classes]]                  # one kind of request; `share` is its weight among the classes
@@ -27,6 +47,8 @@
     guidance = 4.0
     share = 0.5
     slo = 5.0                    # seconds; or: slo_scale = 3.0 (x the standalone time); neither: best effort
+    slo_at = "best"              # standalone at the best degree; "one": on one rank
+    slo_plus = 0.0               # seconds that slo_scale adds
     priority = 0
     degradable = false
     prompts = []                 # drawn from in turn by the live load; empty: sentences about coloured shapes
@@ -35,25 +57,29 @@
     process = "poisson"          # per_minute = 12
     # process = "gamma"          # per_minute = 12, cv = 2.0 (0: evenly spaced, 1: Poisson, above: clumped)
     # process = "bursts"         # every_s = 60, size = 20, within_s = 2, and a Poisson rate between them
-    # process = "piecewise"      # per_minute = [[0, 6], [120, 24], [240, 6]], repeat_s = 360
+    # process = "piecewise"      # per_minute = [[0, 6], [120, 24], [240, 6]], repeat_s = 360;
+    #                            # shares = [{...}, {...}, {...}]: the classes' shares during each piece
     # process = "trace"          # file = "trace.jsonl" (see workload.trace); the classes may then be left out
 
-This file decides the names and the types; `workload.load` reads and checks.
+This file decides the names and the types; `workload.load` reads and checks. The live load plays a file as it stands,
+without its points.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from sfumato.core.values import RankInfo, Shape, Value
+from sfumato.core.cost import NotNegative, Overheads, Positive
+from sfumato.core.values import RankInfo, Shape, Stage, Value
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1)]
 Size = Annotated[str, Meta(pattern=r"^[1-9]\d*x[1-9]\d*$")]
+Shares = dict[str, NotNegative]
 Pieces = Annotated[tuple[tuple[NotNegative, NotNegative], ...], Meta(min_length=1)]
 
 
@@ -64,6 +90,7 @@ class Ranks(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: Name = "cpu"
     nodes: Count = 1
     memory_gib: Positive | None = None
+    holds: tuple[Stage, ...] = tuple(Stage)
 
 
 class PoolSpec(Ranks, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,13 +110,23 @@ class PoolSpec(Ranks, frozen=True, kw_only=True, forbid_unknown_fields=True):
             nodes += kind.nodes
         return tuple(found)
 
+    def holds_of(self) -> tuple[tuple[Stage, ...], ...]:
+        """What each rank holds at the start, in the order of `infos`."""
+        return tuple(kind.holds for kind in (self, *self.also) for _ in range(kind.ranks))
+
 
 class ModelEntry(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[models]]`: a served model and the profile that its times come from."""
+    """`[[models]]`: a served model and the profile that its times come from, or one a kind of device."""
 
     name: Name
-    profile: str = ""
+    profile: str | tuple[str, ...] = ""
     distilled: bool = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        if isinstance(self.profile, str):
+            return (self.profile,) if self.profile else ()
+        return self.profile
 
 
 class RequestClass(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +141,8 @@ class RequestClass(Value, frozen=True, kw_only=True, forbid_unknown_fields=True)
     share: NotNegative = 1.0
     slo: Positive | None = None
     slo_scale: Positive | None = None
+    slo_at: Literal["best", "one"] = "best"
+    slo_plus: NotNegative = 0.0
     priority: int = 0
     degradable: bool = False
     prompts: tuple[str, ...] = ()
@@ -140,11 +179,27 @@ class Bursts(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
 
 
 class Piecewise(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="process", tag="piecewise"):
-    """Poisson arrivals whose rate changes: pairs of (from second, rate), over again every `repeat_s`."""
+    """Poisson arrivals whose rate changes: pairs of (from second, rate), over again every `repeat_s`.
+
+    `shares` may change with it: the classes' shares during each piece, in their order.
+    """
 
     per_second: Pieces | None = None
     per_minute: Pieces | None = None
     repeat_s: Positive | None = None
+    shares: tuple[Shares, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[tuple[float, float], ...]:
+        """(from second, rate a second)."""
+        return self.per_second or tuple((start, rate / 60.0) for start, rate in self.per_minute or ())
+
+    def shares_at(self, at: float) -> Shares:
+        """The shares in force at a time; empty where they do not change."""
+        if not self.shares:
+            return {}
+        at = at % self.repeat_s if self.repeat_s else at
+        return next(s for (start, _), s in zip(self.pieces[::-1], self.shares[::-1], strict=True) if start <= at)
 
 
 class Trace(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="process", tag="trace"):
@@ -156,6 +211,15 @@ class Trace(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 Process = Poisson | Gamma | Bursts | Piecewise | Trace
 
 
+class Point(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of `points`."""
+
+    name: str = ""
+    rate_factor: Positive = 1.0
+    slo_factor: Positive = 1.0
+    shares: Shares = {}
+
+
 class Workload(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole workload file."""
 
@@ -163,13 +227,64 @@ class Workload(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     classes: tuple[RequestClass, ...] = ()
     models: tuple[ModelEntry, ...] = ()
     pool: PoolSpec = PoolSpec()
+    costs: Overheads = Overheads()
+    points: tuple[Point, ...] = ()
     seed: Annotated[int, Meta(ge=0)] = 0
+    seeds: Count = 5
     horizon_s: Positive | None = None
     requests: Count | None = None
     noise: NotNegative = 0.0
+    believed: Positive = 1.0
     rate_factor: Positive = 1.0
     slo_factor: Positive = 1.0
 
     def model(self, name: str) -> ModelEntry:
         """The entry of a model; one that is only named by a class has nothing but its name."""
         return next((entry for entry in self.models if entry.name == name), ModelEntry(name=name))
+
+    def at(self, point: Point) -> Workload:
+        """The workload of one point."""
+        classes = tuple(replace(entry, share=point.shares.get(entry.name, entry.share)) for entry in self.classes)
+        return replace(
+            self,
+            points=(),
+            classes=classes,
+            rate_factor=self.rate_factor * point.rate_factor,
+            slo_factor=self.slo_factor * point.slo_factor,
+        )
+
+    def swept(self) -> Iterator[tuple[str, Workload]]:
+        """(name, workload) of every point; the one of a file without points has no name."""
+        for point in self.points or (Point(),):
+            yield point.name or self._axes(point), self.at(point)
+
+    def _axes(self, point: Point) -> str:
+        """What a point without a name is called: the axes along which the points differ."""
+        rates = {each.rate_factor for each in self.points}
+        slos = {each.slo_factor for each in self.points}
+        rate = mean_rate(self.arrivals) * self.rate_factor * point.rate_factor * 60.0
+        words = [f"{rate:.3g}/min"] if len(rates) > 1 and rate else [f"rate x{point.rate_factor:g}"] * (len(rates) > 1)
+        words += [f"SLO x{self.slo_factor * point.slo_factor:g}"] * (len(slos) > 1)
+        return ", ".join(words)
+
+
+def mean_rate(process: Process) -> float:
+    """Arrivals a second in the long run; 0 where the file does not say."""
+    match process:
+        case Trace():
+            return 0.0
+        case Piecewise(repeat_s=repeat_s):
+            pieces = process.pieces
+            if repeat_s is None:
+                return pieces[-1][1]
+            ends = [start for start, _ in pieces[1:]] + [repeat_s]
+            return sum(rate * (end - start) for (start, rate), end in zip(pieces, ends, strict=True)) / repeat_s
+        case Bursts(size=size, every_s=every_s):
+            return size / every_s + rate_of(process)
+        case _:
+            return rate_of(process)
+
+
+def rate_of(process: Poisson | Gamma | Bursts) -> float:
+    """The stated rate, in arrivals a second."""
+    return process.per_second or (process.per_minute or 0.0) / 60.0

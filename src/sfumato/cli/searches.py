@@ -1,0 +1,105 @@
+"""`--find-rate` (goodput) and `--find-ranks`: for each policy the edge at which it still holds an attainment.
+
+A probe plays all seeds; a run in which three times as many as allowed are missed ends the probe. Points that differ in
+rate alone are one question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+from typing import Any
+
+from msgspec.structs import replace
+
+from sfumato.cli.matches import seeds_of
+from sfumato.cli.trials import Trial, play
+from sfumato.report.compare import mean_of
+from sfumato.report.tables import NONE, Table, number
+from sfumato.sim.search import least, most
+from sfumato.workload.spec import Point, Workload, mean_rate
+
+PATIENCE = 3.0
+Found = tuple[Table, dict[str, Any]]
+
+
+def find_rates(
+    name: str, base: Trial, policies: Sequence[str], attainment: float, jobs: int | None = None, *, fresh: bool = False
+) -> Found:
+    """The highest arrival rate, in requests a minute (as a factor where the file does not say one)."""
+
+    def edge(trial: Trial, held: Callable[[Workload], bool]) -> float:
+        own = trial.workload
+        factor = most(lambda f: held(replace(own, rate_factor=own.rate_factor * f)))
+        return factor * (mean_rate(own.arrivals) * own.rate_factor * 60.0 or 1.0)
+
+    found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
+    return _table(f"{name}: highest rate a minute with {attainment:.0%} in time", found), found
+
+
+def find_ranks(
+    name: str, base: Trial, policies: Sequence[str], attainment: float, jobs: int | None = None, *, fresh: bool = False
+) -> Found:
+    """The smallest pool; ranks of the first kind are added or taken, whole nodes as they are written."""
+
+    def edge(trial: Trial, held: Callable[[Workload], bool]) -> int | None:
+        pool = trial.workload.pool
+        each = ceil(pool.ranks / pool.nodes)
+
+        def enough(ranks: int) -> bool:
+            resized = replace(pool, ranks=ranks, nodes=ceil(ranks / each))
+            return held(replace(trial.workload, pool=resized))
+
+        return least(enough, start=pool.ranks)
+
+    found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
+    return _table(f"{name}: fewest ranks with {attainment:.0%} in time", found), found
+
+
+def distinct(workload: Workload) -> Iterator[tuple[str, Workload]]:
+    """The points that are left when the rate does not count, each at the file's own rate."""
+    found: dict[object, Point] = {}
+    for point in workload.points or (Point(),):
+        found.setdefault((point.slo_factor, tuple(sorted(point.shares.items()))), replace(point, rate_factor=1.0))
+    yield from replace(workload, points=tuple(found.values())).swept()
+
+
+def held_at(trial: Trial, attainment: float, jobs: int | None = None, what: str = "", *, fresh: bool = False) -> bool:
+    """Whether a policy holds an attainment on a workload, as the mean over its seeds."""
+    missable = PATIENCE * (1.0 - attainment)
+    trials = [replace(trial, seed=seed, missable=missable) for seed in seeds_of(trial)]
+    runs = play(trials, jobs=jobs, fresh=fresh, what=what)
+    found = mean_of([run.attainment for run in runs])
+    return not any(run.gave_up for run in runs) and found is not None and found >= attainment
+
+
+def _edges(
+    base: Trial,
+    policies: Sequence[str],
+    attainment: float,
+    edge: Callable[[Trial, Callable[[Workload], bool]], float | None],
+    jobs: int | None,
+    what: str,
+    *,
+    fresh: bool,
+) -> dict[str, dict[str, float | None]]:
+    """By point and policy."""
+    found: dict[str, dict[str, float | None]] = {}
+    for point, workload in distinct(base.workload):
+        for policy in policies:
+            trial = replace(base, workload=workload, policy=policy)
+
+            def held(workload: Workload, trial: Trial = trial) -> bool:
+                return held_at(replace(trial, workload=workload), attainment, jobs, what, fresh=fresh)
+
+            found.setdefault(point, {})[policy] = edge(trial, held)
+    return found
+
+
+def _table(title: str, found: dict[str, dict[str, float | None]]) -> Table:
+    policies = list(next(iter(found.values())))
+    rows = tuple(
+        (point or "as it is", *(NONE if row[policy] is None else number(row[policy]) for policy in policies))
+        for point, row in found.items()
+    )
+    return Table(title=title, columns=("point", *policies), rows=rows)

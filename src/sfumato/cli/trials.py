@@ -1,0 +1,197 @@
+"""A trial: one policy (or the offline bound) on one workload with one seed. What is run, kept and compared.
+
+Rules: every policy of a seed gets the same arrivals and the same noise; a key covers the workload, the profiles,
+the policy with its options, the seed, and the source of the planner's folders that it can reach.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sfumato.assemble import policy_named, simulated
+from sfumato.cli.worlds import World, world_of
+from sfumato.config import profile_folder, usable_cores
+from sfumato.core.journal import Entry
+from sfumato.core.values import Request, Value
+from sfumato.errors import ConfigError
+from sfumato.policies import POLICIES
+from sfumato.report.journal import tell
+from sfumato.report.metrics import measure
+from sfumato.report.story import Story
+from sfumato.runtime.records import JournalFolder
+from sfumato.sim import Simulation, lognormal
+from sfumato.sim.sources import fingerprint
+from sfumato.sim.sweep import Kept, sweep
+from sfumato.workload.spec import Workload
+
+BOUND = "bound"  # in a policy's place: what no schedule exceeds
+READ = ("assemble", "cli.trials", "cli.worlds", "core.serving", "policies.fixed", "report.journal", "report.metrics")
+SMALL = 3000  # requests in all that are played before other processes would have started
+
+
+class Trial(Value, frozen=True, kw_only=True):
+    """`policy` may have options: "NAME,KEY=VALUE". A run is given up once more than `missable` of all are missed."""
+
+    workload: Workload
+    policy: str
+    seed: int
+    sources: tuple[str, ...] = ()
+    factor: float = 1.0
+    missable: float | None = None
+    journal: str = ""
+
+
+class Ran(Value, frozen=True, kw_only=True):
+    """Figures of a trial under the keys of `Metrics.results`, and (class, latency, on time) of each request in turn."""
+
+    figures: dict[str, Any]
+    served: tuple[tuple[str, float | None, bool | None], ...] = ()
+    gave_up: bool = False
+    cpu_s: float = 0.0
+
+    @property
+    def attainment(self) -> float | None:
+        found: float | None = self.figures["slo_attainment_rate"]
+        return found
+
+
+def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = False, what: str = "") -> list[Ran]:
+    """Run trials with a progress bar, on all cores where it pays. `fresh`: as if nothing had been kept."""
+    for policy in {trial.policy for trial in trials} - {BOUND}:
+        policy_named(*named(policy))
+    tasks = [(key_of(trial), trial) for trial in trials]
+    kept = Kept(None if fresh or any(trial.journal for trial in trials) else kept_folder(), Ran)
+    size = sum(trial.workload.requests or SMALL for trial in trials)
+    processes = jobs or (usable_cores() if size > SMALL else 1)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=len(tasks))
+
+        def watch(trial: Trial) -> None:
+            bar.update(task, advance=1, description=f"{what} {trial.policy}, seed {trial.seed}")
+
+        return sweep(tasks, run, kept, processes=processes, watch=watch)
+
+
+def run(trial: Trial) -> Ran:
+    """The figures of one trial."""
+    began = time.process_time()
+    world = _world(trial.workload, trial.sources, trial.factor)
+    asked = world.draw(trial.workload, trial.seed)
+    ran = _bounded(world, asked) if trial.policy == BOUND else _planned(trial, world, asked)
+    return replace(ran, cpu_s=round(time.process_time() - began, 3))
+
+
+def story_of(trial: Trial) -> Story:
+    """The whole course of a trial."""
+    world = _world(trial.workload, trial.sources, trial.factor)
+    return tell(_entries(trial, world, world.draw(trial.workload, trial.seed))[0])
+
+
+def key_of(trial: Trial) -> str:
+    """What the trial is kept under."""
+    world = _world(trial.workload, trial.sources, trial.factor)
+    models = tuple(replace(entry, profile="") for entry in trial.workload.models)
+    name, options = named(trial.policy)
+    module = "sfumato.sim.bound" if name == BOUND else POLICIES.get(name, name).partition(":")[0]
+    code = fingerprint(*(f"sfumato.{each}" for each in READ), module)
+    plain = replace(trial.workload, models=models, seed=0, seeds=1)
+    parts = [plain, world.profiles, world.models, name, options, trial.seed, trial.missable, code]
+    return sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def named(policy: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of "NAME,KEY=VALUE,..."."""
+    name, *pairs = policy.split(",")
+    options = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f'--policy: "{pair}" in "{policy}" is not KEY=VALUE', field="policy")
+        try:
+            options[key.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            options[key.strip()] = text
+    return name.strip(), options
+
+
+def kept_folder() -> Path:
+    """Where results are kept: beside the measured profiles."""
+    return profile_folder().parent / "runs"
+
+
+@lru_cache(maxsize=256)
+def _world_of(workload: bytes, sources: tuple[str, ...], factor: float) -> World:
+    return world_of(msgspec.json.decode(workload, type=Workload), sources, factor)
+
+
+def _world(workload: Workload, sources: tuple[str, ...], factor: float) -> World:
+    return _world_of(msgspec.json.encode(workload), sources, factor)
+
+
+def _planned(trial: Trial, world: World, asked: Sequence[Request]) -> Ran:
+    entries, gave_up = _entries(trial, world, asked)
+    story = tell(entries)
+    served = tuple((life.request.slo, life.latency_s, life.met(story.end)) for life in story.lives.values())
+    if trial.journal:
+        _keep(entries, Path(trial.journal))
+    return Ran(figures=measure(story).results(), served=served, gave_up=gave_up)
+
+
+def _entries(trial: Trial, world: World, asked: Sequence[Request]) -> tuple[list[Entry], bool]:
+    """The journal, and whether the run was given up."""
+    entries: list[Entry] = []
+    simulation = simulated(
+        world.setup(*named(trial.policy)),
+        world.ranks,
+        asked,
+        noise=lognormal(trial.seed, trial.workload.noise),
+        write=entries.append,
+        resident=world.resident,
+        truth=world.truth,
+    )
+    lost = None if trial.missable is None else _lost(simulation, asked, trial.missable)
+    simulation.run(lost)
+    return entries, lost is not None and lost(simulation.serving.now)
+
+
+def _lost(simulation: Simulation, asked: Sequence[Request], missable: float) -> Callable[[float], bool]:
+    """Whether more deadlines have passed than were met, and more of them than may be missed."""
+    deadlines = sorted(request.deadline for request in asked if request.deadline is not None)
+    most = missable * len(deadlines)
+    seen = met = 0
+
+    def lost(now: float) -> bool:
+        nonlocal seen, met
+        for outcome in simulation.outcomes[seen:]:
+            met += outcome.met and outcome.deadline is not None
+        seen = len(simulation.outcomes)
+        return bisect_right(deadlines, now) - met > most
+
+    return lost
+
+
+def _bounded(world: World, asked: Sequence[Request]) -> Ran:
+    from sfumato.sim.bound import bound  # scipy takes half a second to import
+
+    found = bound(asked, world.ranks, world.models, world.costs)
+    return Ran(figures={"slo_attainment_rate": found.attainment, "slo_judged": found.judged, "slo_met": found.served})
+
+
+def _keep(entries: Sequence[Entry], folder: Path) -> None:
+    kept = JournalFolder(folder)
+    for entry in entries:
+        kept(entry)
+    kept.close()

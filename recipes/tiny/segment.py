@@ -83,13 +83,16 @@ def _blobs(picture: Array, ground: Array, mask: Mask) -> Iterator[Blob]:
             whole[rows, columns] = strange
             yield from _blobs(picture, ground, whole)
             part &= ~strange
-        yield _blob(picture, ground, ink, part, (rows, columns))
+        if part.sum() >= speck:
+            yield _blob(picture, ground, ink, part, (rows, columns))
 
 
 def _ink(patch: Array, ground: Array, part: Mask) -> tuple[Array, Mask]:
     """The colour of the quarter that lies deepest inside, and where the part has quite another one."""
     depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
-    ink = np.median(patch[part & (depth >= np.quantile(depth[part], 0.75))], axis=0).astype(np.float32)
+    inside = patch[part & (depth >= np.quantile(depth[part], 0.75))]
+    # The pixel nearest to the median: the median of a motley part may be a colour that it does not hold.
+    ink = inside[np.argmin(np.linalg.norm(inside - np.median(inside, axis=0), axis=-1))]
     share = _share(patch, ground, ink)
     off = np.linalg.norm(patch - ground - share[..., None] * (ink - ground), axis=-1)
     return ink, part & (off > OFF_LINE)

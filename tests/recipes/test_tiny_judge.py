@@ -93,6 +93,15 @@ def test_an_empty_picture_holds_nothing_but_its_background() -> None:
     assert reading.things == ()
 
 
+@pytest.mark.parametrize("grain", [4, 16])
+def test_noise_of_any_grain_is_read_without_harm(grain: int) -> None:
+    rng = np.random.default_rng(grain)
+    noise = rng.integers(0, 256, (3, 64 // grain, 64 // grain, 3), dtype=np.uint8)
+    clip = noise.repeat(grain, axis=1).repeat(grain, axis=2)
+    assert read_picture(clip[0]).residue > 0.02
+    assert read_motion(clip) in {*words.DIRECTIONS, "grow", "shrink", "turn", "still", "lost"}
+
+
 @pytest.mark.parametrize("motion", [*sorted(words.DIRECTIONS), "grow", "shrink", "turn", "still"])
 def test_every_motion_is_told_from_all_others(motion: str) -> None:
     assert read_motion(clip_of(replace(RED_STAR, x=0.5, y=0.5, motion=motion))) == motion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,14 @@ IMAGE_TABLE: list[tuple[dict[str, Any], str, str]] = [
     ({"slo_ms": 1e12}, "slo_ms", "less than"),
     ({"slo_ms": [1]}, "slo_ms", "number"),
     ({"deadline_ms": 1000}, "deadline_ms", "slo_ms"),
+    ({"deadline_ms": 1e308}, "deadline_ms", "slo_ms"),
     ({"deadline_ms": 1.8e12, "slo_ms": 5}, "deadline_ms", "one of them"),
     ({"slo": "none", "slo_ms": 5}, "slo", "one of them"),
     ({"slo": "a b"}, "slo", "match"),
     ({"priority": 1e9}, "priority", "1000"),
     ({"slo_sm": 100}, "slo_sm", "did you mean slo_ms?"),
     ({"zzzz": 1}, "zzzz", "known are: prompt"),
+    ({"": 1}, "(no name)", "is not a field"),
     ({"model": "tiny/video"}, "model", "POST it to /v1/videos"),
     ({"model": 3}, "model", "string"),
 ]
@@ -162,6 +165,15 @@ async def test_a_field_of_a_form_is_one_text() -> None:
 
 
 @asynchronous
+async def test_a_packed_body_is_refused_as_such() -> None:
+    async with open_app() as site:
+        body = gzip.compress(b'{"prompt": "x"}')
+        answer = await site.http.post(IMAGES, content=body, headers={"content-encoding": "gzip"})
+        assert answer.status_code == 415
+        assert "'gzip' is not understood; send the body as it is" in mended(answer)["message"]
+
+
+@asynchronous
 async def test_a_bad_header_is_named_like_its_field() -> None:
     async with open_app() as site:
         answer = await site.http.post(IMAGES, json={"prompt": "x"}, headers={"x-sfumato-slo-ms": "soon"})
@@ -180,30 +192,32 @@ async def test_an_unknown_model_is_404_with_the_known_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    ("method", "path", "status", "param", "fix"),
     [
-        ("GET", "/v1/images/nope/content", 404),
-        ("GET", "/v1/videos/nope", 404),
-        ("GET", "/v1/videos/nope/content", 404),
-        ("DELETE", "/v1/videos/nope", 404),
-        ("GET", "/v1/nope", 404),
-        ("GET", "/", 404),
-        ("GET", "/v1/images/generations", 405),
-        ("PUT", "/v1/videos/nope", 405),
-        ("POST", "/metrics", 405),
-        ("GET", "/v1/videos?limit=0", 400),
-        ("GET", "/v1/videos?limit=x", 400),
-        ("GET", "/v1/videos?order=up", 400),
-        ("GET", "/v1/videos?after=nope", 400),
+        ("GET", "/v1/images/nope/content", 404, "id", "response_format=url"),
+        ("GET", "/v1/videos/nope", 404, "id", "GET /v1/videos lists all"),
+        ("GET", "/v1/videos/nope/content", 404, "id", "GET /v1/videos lists all"),
+        ("DELETE", "/v1/videos/nope", 404, "id", "GET /v1/videos lists all"),
+        ("GET", "/v1/nope", 404, None, "see POST /v1/images/generations"),
+        ("GET", "/", 404, None, "see POST /v1/images/generations"),
+        ("GET", "/v1/images/generations", 405, None, "use POST"),
+        ("PUT", "/v1/videos/nope", 405, None, "use DELETE or GET"),
+        ("DELETE", "/v1/videos", 405, None, "use GET or POST"),
+        ("POST", "/metrics", 405, None, "use GET"),
+        ("GET", "/v1/videos?limit=0", 400, "limit", "use 1 to 100"),
+        ("GET", "/v1/videos?limit=x", 400, "limit", "use 1 to 100"),
+        ("GET", "/v1/videos?order=up", 400, "order", "use asc or desc"),
+        ("GET", "/v1/videos?after=nope", 400, "after", "one in the list"),
     ],
 )
-def test_every_refusal_has_the_one_shape(method: str, path: str, status: int) -> None:
+def test_every_refusal_has_the_one_shape(method: str, path: str, status: int, param: str | None, fix: str) -> None:
     @asynchronous
     async def ask() -> None:
         async with open_app() as site:
             answer = await site.http.request(method, path)
-            mended(answer)
-            assert answer.status_code == status
+            error = mended(answer)
+            assert (answer.status_code, error["param"]) == (status, param)
+            assert fix in error["message"]
 
     ask()
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +118,35 @@ async def test_a_run_measures_standalone_times_and_gives_every_request_an_outcom
     assert (results["requests"], results["done"], results["slo_attainment_rate"]) == (6, 6, 1.0)
     assert [row["slo_s"] for row in results["requests_sent"]] == pytest.approx([20.0] * 6)
     assert results["asked"]["request_rate"] == "inf"
+
+
+def test_what_was_given_up_before_its_deadline_is_no_miss() -> None:
+    early, after = (ended(0, JobState.CANCELLED, latency_s=wait_s, slo_s=5.0) for wait_s in (4.0, 6.0))
+    assert (early.met, after.met) == (None, False)
+
+
+def test_ctrl_c_keeps_what_was_measured_until_then(tmp_path: Path) -> None:
+    async def interrupt() -> tuple[str, int | None]:
+        async with open_site(held=True) as site:
+            words = ("--num-prompts", "5", "--request-rate", "inf", "--mix", "image", "--slo", "500")
+            words += ("--warmup-requests", "0", "--max-concurrency", "1", "--out", str(tmp_path / "figures.json"))
+            command = (sys.executable, "-m", "sfumato", "bench", "--base-url", site.url, *words)
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+            site.studio.allow(4)
+            async with asyncio.timeout(100):
+                while len(site.studio.asks) < 2:  # the second is sent once the first is in the client's hands
+                    await asyncio.sleep(0.01)
+                process.send_signal(signal.SIGINT)
+                out, err = await process.communicate()
+            return (out + err).decode(), process.returncode
+
+    said, status = asyncio.run(interrupt())
+    assert status == 130, said
+    assert "stopped: 1 of 5 requests were delivered" in said
+    assert "Traceback" not in said
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["done"], figures["cancelled"], figures["unanswered"]) == (1, 4, 0)
+    assert (figures["slo_judged"], figures["slo_attainment_rate"]) == (1, 1.0)
 
 
 @asynchronous

@@ -137,5 +137,5 @@ def _slo_s(body: Common, default_slo_s: float | None, now: float) -> float | Non
     left = body.deadline_ms / 1000 - now
     if not 0 < left <= LONGEST_S:
         hint = f"give unix time in milliseconds (now {now * 1000:.0f}), or the milliseconds from now as slo_ms"
-        raise invalid("deadline_ms", f"{body.deadline_ms:.0f} is past or over 30 days ahead; {hint}")
+        raise invalid("deadline_ms", f"{body.deadline_ms:.15g} is past or over 30 days ahead; {hint}")
     return left

@@ -27,6 +27,9 @@ PATIENCE = 64  # times the limit, then the connection is cut
 async def read_fields(request: Request, limit: int) -> Fields:
     """The fields of a POST. Raises ApiError for what is too large, malformed, or neither JSON nor multipart."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    packed = request.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise ApiError(415, f"content encoding {packed[:60]!r} is not understood; send the body as it is")
     body = await _read(request, limit)
     if kind == "multipart/form-data":
         fields = await _multipart(request, body)

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from sfumato.errors import OverloadedError, RequestError, SfumatoError
 
@@ -44,6 +45,11 @@ class ApiError(SfumatoError):
 def invalid(param: str | None, message: str) -> ApiError:
     """A request that has to be changed; the message says what is wrong with `param` and what would be accepted."""
     return ApiError(400, f"{param}: {message}" if param else message, param=param, code="invalid_value")
+
+
+def unknown(what: str, its_id: str, fix: str) -> ApiError:
+    """An id that nothing here has."""
+    return ApiError(404, f"id: there is no {what} {its_id[:100]!r}; {fix}", param="id", code="not_found")
 
 
 def rejected(reason: str, field: str = "") -> ApiError:
@@ -95,10 +101,16 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         message = f"there is no {where}; see POST /v1/images/generations, POST /v1/videos, GET /v1/models"
     elif error.status_code == 405:
-        message = f"{where} is not possible; use {(error.headers or {}).get('Allow', 'another method')}"
+        message = f"{where} is not possible; use {' or '.join(_methods(request)) or 'another method'}"
     else:
         message = str(error.detail)
     return respond(ApiError(error.status_code, message, headers=error.headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """What is possible at a path: several routes may share it."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()} - {"HEAD"})
 
 
 async def _gone(_: Request, __: Exception) -> Response:

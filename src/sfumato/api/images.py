@@ -19,7 +19,7 @@ from starlette.routing import Route
 from sfumato.api.asks import image_asks
 from sfumato.api.bodies import read_fields
 from sfumato.api.config import ApiConfig
-from sfumato.api.errors import ApiError
+from sfumato.api.errors import unknown
 from sfumato.api.files import send_file
 from sfumato.api.media import IMAGE_TYPES, encode_image
 from sfumato.api.replies import Json, drawn_shape, failure, joint_timings, size_text, slo, timings
@@ -71,8 +71,7 @@ class Images:
         image_id = request.path_params["id"]
         found = self._files.get(image_id)
         if found is None:
-            message = f"there is no image {image_id[:100]!r}; it was not asked for as a url, or has expired"
-            raise ApiError(404, message, code="not_found")
+            raise unknown("image", image_id, "it has expired, or was not asked for with response_format=url")
         content, image_format = found
         return send_file(request, content, IMAGE_TYPES[image_format], f"{image_id}.{image_format}")
 

@@ -114,7 +114,7 @@ def parse(kind: type[Body], fields: dict[str, Any]) -> Body:
 
 def _explain(kind: type[Common], error: ValidationError) -> ApiError:
     first = error.errors(include_url=False, include_context=False)[0]
-    param = str(first["loc"][0])[:64]
+    param = str(first["loc"][0])[:64] or "(no name)"
     match first["type"]:
         case "missing":
             return invalid(param, "is required")

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from sfumato.api.asks import VideoAsk, video_ask
 from sfumato.api.bodies import read_fields
 from sfumato.api.config import ApiConfig
-from sfumato.api.errors import ApiError, invalid, rejected
+from sfumato.api.errors import ApiError, invalid, rejected, unknown
 from sfumato.api.files import send_file
 from sfumato.api.films import Film, Films, listing, resource
 from sfumato.api.media import encode_thumbnail, encode_video
@@ -106,9 +106,7 @@ class Videos:
         video_id = request.path_params["id"]
         film = self._films.get(video_id)
         if film is None:
-            raise ApiError(
-                404, f"there is no video {video_id[:100]!r}; it was deleted or has expired", code="not_found"
-            )
+            raise unknown("video", video_id, "it was deleted or has expired; GET /v1/videos lists all")
         return film
 
     def _show(self, film: Film) -> Response:

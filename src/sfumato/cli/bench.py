@@ -82,7 +82,7 @@ def command(*, out: Path | None, **given: Any) -> None:
     """Send a seeded open-loop load to a server and report SLO attainment.
 
     The clock of a request starts at its planned arrival, so neither a slow client nor --max-concurrency hides queueing.
-    Exit status 1 if a request was left without an outcome.
+    Exit status 1 if a request was left without an outcome, 130 after Ctrl-C: what was measured until then is kept.
     """
     run = Run(Bench(**given))
     interrupted = False
@@ -99,6 +99,8 @@ def command(*, out: Path | None, **given: Any) -> None:
         out.write_text(json.dumps(run.results(), indent=1))
         click.echo(f"written to {out}")
     if interrupted:
+        ended = sum(one.delivered for one in run.played)
+        click.echo(f"stopped: {ended} of {len(run.played)} requests were delivered", err=True)
         raise click.Abort
     lost = sum(one.state in (None, JobState.CANCELLED) for one in run.played)
     if lost:

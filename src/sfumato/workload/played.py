@@ -49,8 +49,13 @@ class Played(Value, frozen=True, kw_only=True):
 
     @property
     def met(self) -> bool | None:
-        """Whether it came by its deadline; None for best effort, and while it is open."""
-        return None if self.arrival.slo_s is None or self.state is None else self.state is JobState.DONE
+        """Whether it came by its deadline; None where that does not count: best effort, open, given up before it."""
+        if self.arrival.slo_s is None or self.state is None:
+            return None
+        given_up_s = self.finished - self.planned if self.state is JobState.CANCELLED and self.finished else None
+        if given_up_s is not None and given_up_s < self.arrival.slo_s:
+            return None
+        return self.state is JobState.DONE
 
     def row(self) -> dict[str, Any]:
         """Ready for JSON, without the output."""

@@ -54,16 +54,29 @@ def test_every_setting_of_the_grid_comes_out_as_the_cluster_took_it(offer: Offer
     assert read_profile(tmp_path / "p.json") == profile
 
 
-def test_all_ranks_start_the_same_chunk_at_the_same_time(tmp_path: Path) -> None:
-    cluster = FormulaCluster(ranks=3)
+def test_no_rank_rests_while_another_is_measured(tmp_path: Path) -> None:
+    cluster = FormulaCluster(ranks=3)  # rank 2 takes a fifth longer than rank 0
     profile = profiled(IMAGE, tmp_path / "p.json", cluster)
-    starts = Counter((at, launch.chunk.stage, launch.chunk.units) for at, launch in cluster.launches)
-    assert set(starts.values()) == {3}
+    steps = [(at, launch) for at, launch in cluster.launches if launch not in cluster.weighed]
+    counts = Counter(launch.chunk.group for _, launch in steps)
+    assert counts[(0,)] > counts[(2,)]  # it did not wait
     assert not cluster.tasks  # nothing is left on the workers
     largest = max(profile.points, key=lambda point: point.seconds)
     slow = largest.height * largest.width * 1e-6 * (1 + largest.batch)
     assert largest.p10_s is not None
     assert slow < largest.seconds < 1.2 * slow  # the median rank's
+
+
+def test_a_slow_spell_of_the_machine_makes_no_setting_dearer_than_another(tmp_path: Path) -> None:
+    cluster = FormulaCluster(ranks=1)
+    steady = profiled(IMAGE, tmp_path / "steady.json", cluster)
+    spell_s = 0.3 * cluster.launches[-1][0]
+    drifting = FormulaCluster(ranks=1)
+    drifting.pace = lambda at: 1.5 if at < spell_s else 1.0
+    profile = profiled(IMAGE, tmp_path / "drifting.json", drifting)
+    ratios = [one.seconds / two.seconds for one, two in zip(profile.points, steady.points, strict=True)]
+    assert ratios == pytest.approx([1.0] * len(ratios))
+    assert any(point.p90_s > 1.3 * point.seconds for point in profile.points if point.p90_s)  # but it shows
 
 
 def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class FormulaCluster:
         self.launches: list[tuple[float, Launch]] = []
         self.fails: Callable[[Launch], bool] = lambda _: False
         self.loses = False
+        self.pace: Callable[[float], float] = lambda _: 1.0
         self.weighs = True
         self.weighed: list[Launch] = []
         self._ranks = ranks
@@ -107,7 +108,7 @@ class FormulaCluster:
                 self._post, lost if self.loses else ChunkFailed(at=loop.time(), seq=launch.seq, reason="out of memory")
             )
             return
-        seconds = chunk.units * unit_s(launch, self.tasks[chunk.jobs[0]])
+        seconds = chunk.units * unit_s(launch, self.tasks[chunk.jobs[0]]) * self.pace(loop.time())
         if chunk.stage is Stage.DIFFUSE:
             for job in chunk.jobs:
                 self._left[job] -= chunk.units

@@ -1,8 +1,9 @@
 """Which settings of a model are measured: few, because the cost model draws curves between them.
 
 Rules: the smallest, the default and the largest size and length always, within the model's offer; every stage at each
-of them; batches of steps at the smallest and the default one, where batching pays; passes as the default guidance
-takes them. Denoising comes first at each shape, so that a profile that was cut short holds what matters.
+of them; batches of steps at the smallest, the default and the largest one, because what batching gains falls with the
+size; passes as the default guidance takes them. Denoising comes first at each shape, so that a profile that was cut
+short holds what matters.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def grid(offer: Offer, density: str = "quick", ranks: int = 1) -> tuple[Setting,
     shapes = shapes_of(offer, chosen)
     settings: dict[Setting, None] = {}
     for place, shape in enumerate(shapes):
-        batches = chosen.batches if place == 0 or shape == offer.default_shape or chosen.both else (1,)
+        batched = place in (0, len(shapes) - 1) or shape == offer.default_shape or chosen.both
+        batches = chosen.batches if batched else (1,)
         for stage in (Stage.DIFFUSE, Stage.DECODE, Stage.ENCODE):
             if stage is not Stage.ENCODE or shape == offer.default_shape:  # text: the same at any size
                 for setting in _at(offer, chosen, stage, shape, batches if stage is not Stage.DECODE else (1,), ranks):

@@ -1,18 +1,18 @@
-"""Measures the settings of a grid one after the other and writes the profile after each.
+"""Measures the settings of a grid and writes the profile after each.
 
-Rules: every group runs the same chunk at once; the first chunk of a setting is thrown away; a setting ends when its
-seconds are spent or it has enough samples, but not before every group gave two. Further chunks are weighed, which would
-have spoilt their times. What the file holds already is not measured again, so a run that was cut short goes on where it
-stopped.
+Rules: the grid is gone through several times, because a machine's pace drifts (by 20% within half a minute on a shared
+one): what is measured once, at one moment, makes one size cheap and the next dear. The first pass fills the file, the
+later ones make its points better. Weighing spoils times, so it comes after them. What the file holds already is not
+measured again, so a run that was cut short goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 from msgspec.structs import replace
@@ -20,22 +20,18 @@ from msgspec.structs import replace
 from sfumato.core.values import RankInfo, Stage, Value
 from sfumato.cost.profile import Point, Profile, read_profile, write_profile
 from sfumato.errors import ConfigError, ProfileError
-from sfumato.models.family import Payload, Task
 from sfumato.models.offer import Offer
-from sfumato.profiling.bench import Bench, Timed
+from sfumato.profiling.bench import Bench
+from sfumato.profiling.crews import timed, weighed
 from sfumato.profiling.grid import GRIDS, Setting, grid
 from sfumato.profiling.weights import with_weight
 
-SAMPLES = 24
-ROUNDS = 2
+PASSES = 3
+SAMPLES = 24  # of a point, from all groups in all passes
 # Of these the largest peak counts. On a CPU it includes what the allocator has not given back: five decodes of a tiny
 # video took 60 to 115 MiB, five steps 2.6 to 3.9 MiB, while a GPU's allocator counts exactly.
 WEIGHINGS = 2
-CHUNK_S = 0.05  # short enough for many samples, long enough that the clock does not count
-WORDS = "a lighthouse at dusk"
-
-# One round: the same chunk on every group.
-Round = Callable[[], Awaitable[list[Timed]]]
+USUAL = 0.95  # of launches; the longest of the others are the machine's hiccups
 
 
 class Campaign(Value, frozen=True, kw_only=True):
@@ -51,7 +47,7 @@ class Campaign(Value, frozen=True, kw_only=True):
 
 
 class Step(Value, frozen=True, kw_only=True):
-    """Progress: `done` of `total` settings are in the file, the last of them this one (None: it was there before)."""
+    """Progress: `done` of `total` visits; the setting of the last and its point so far (None: it was there before)."""
 
     done: int
     total: int
@@ -64,25 +60,79 @@ async def measure(
 ) -> Profile:
     """Fill the profile of `offer` at `campaign.path` on the ranks of `bench`, and return it."""
     profile = _begin(offer, bench, campaign)
-    there, weighed = {point.key for point in profile.points}, {peak.key for peak in profile.peaks}
+    there: set[object] = {point.key for point in profile.points}
+    heavy: set[object] = {peak.key for peak in profile.peaks}
     settings = grid(offer, campaign.density, len(bench.ranks))
-    gaps: list[float] = []
-    for done, setting in enumerate(settings, start=1):
+    missing = [setting for setting in settings if _key(setting) not in there]
+    visits = [setting for setting in settings if setting not in missing] + missing * PASSES
+    taken = _Taken(offer, bench, GRIDS[campaign.density].seconds / PASSES)
+    for done, setting in enumerate(visits, start=1):
         point = None
-        if _key(setting) not in there:
-            point, timed = await _measure(offer, bench, setting, GRIDS[campaign.density].seconds)
-            gaps += [one.gap_s for one in timed if setting.stage is Stage.DIFFUSE]
-            gap_s = median(gaps) if gaps else profile.launch_gap_s
-            profile = replace(profile, points=(*profile.points, point), launch_gap_s=gap_s)
+        if setting in missing:
+            point = await taken.visit(setting)
+            gap_s = taken.gap_s or profile.launch_gap_s
+            profile = replace(profile, points=_with(profile.points, point), launch_gap_s=gap_s)
             write_profile(campaign.path, profile)
-        if _key(setting) not in weighed:
-            chunks = [one for _ in range(WEIGHINGS) for one in await _weigh(offer, bench, setting)]
+        if _key(setting) not in heavy:
+            heavy.add(_key(setting))
+            chunks = [one for _ in range(WEIGHINGS) for one in await weighed(offer, bench, setting)]
             profile = with_weight(profile, setting, chunks)
             write_profile(campaign.path, profile)
-        progress(Step(done=done, total=len(settings), setting=setting, point=point))
+        progress(Step(done=done, total=len(visits), setting=setting, point=point))
     profile = await _measure_loads(offer, bench, profile)
     write_profile(campaign.path, profile)
     return profile
+
+
+class _Taken:
+    """What the chunks of each setting took, over all visits to it."""
+
+    def __init__(self, offer: Offer, bench: Bench, seconds: float) -> None:
+        self._offer = offer
+        self._bench = bench
+        self._seconds = seconds
+        self._samples: dict[Setting, list[float]] = {}
+        self._gaps: list[float] = []
+
+    async def visit(self, setting: Setting) -> Point:
+        """Measure a setting for a while; the point of all its samples."""
+        samples = ceil(SAMPLES / (PASSES * len(self._bench.groups(setting.degree))))
+        more = await timed(self._offer, self._bench, setting, seconds=self._seconds, samples=samples)
+        if setting.stage is Stage.DIFFUSE:
+            self._gaps += [one.gap_s for one in more]
+        known = self._samples.setdefault(setting, [])
+        known += [one.unit_s for one in more]
+        return _point(setting, known)
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds around the units of a usual chunk; 0 before the first. The mean, for they add up."""
+        return fmean(sorted(self._gaps)[: ceil(USUAL * len(self._gaps))]) if self._gaps else 0.0
+
+
+def _point(setting: Setting, samples: Sequence[float]) -> Point:
+    low, high = np.percentile(samples, (10, 90))
+    shape = setting.shape
+    return Point(
+        stage=setting.stage,
+        height=shape.height,
+        width=shape.width,
+        frames=shape.frames,
+        degree=setting.degree,
+        batch=setting.batch,
+        guided=setting.guided,
+        seconds=median(samples),
+        p10_s=float(low),
+        p90_s=float(high),
+        n=len(samples),
+    )
+
+
+def _with(points: Sequence[Point], point: Point) -> tuple[Point, ...]:
+    """The points with this one in the place of an earlier one of the same key, else at the end."""
+    if all(one.key != point.key for one in points):
+        return (*points, point)
+    return tuple(point if one.key == point.key else one for one in points)
 
 
 def versions() -> dict[str, str]:
@@ -134,113 +184,6 @@ def _begin(offer: Offer, bench: Bench, campaign: Campaign) -> Profile:
 
 def _key(setting: Setting) -> tuple[object, ...]:
     return setting.stage, setting.shape, setting.degree, setting.batch, setting.guided
-
-
-async def _measure(offer: Offer, bench: Bench, setting: Setting, seconds: float) -> tuple[Point, list[Timed]]:
-    """One setting, all groups busy."""
-    if setting.stage is Stage.DIFFUSE:
-        timed = await _steps(offer, bench, setting, seconds)
-    else:
-        timed = await _rounds(lambda: _once(offer, bench, setting), seconds)
-    samples = [one.unit_s for one in timed]
-    low, high = np.percentile(samples, (10, 90))
-    shape = setting.shape
-    point = Point(
-        stage=setting.stage,
-        height=shape.height,
-        width=shape.width,
-        frames=shape.frames,
-        degree=setting.degree,
-        batch=setting.batch,
-        guided=setting.guided,
-        seconds=median(samples),
-        p10_s=float(low),
-        p90_s=float(high),
-        n=len(samples),
-    )
-    return point, timed
-
-
-async def _weigh(offer: Offer, bench: Bench, setting: Setting) -> list[Timed]:
-    """One chunk of fresh jobs on every group: a step, or the whole of another stage.
-
-    Decoding takes the same for guided jobs, but what those hold meanwhile is more.
-    """
-    crews = _crews(offer, bench, replace(setting, guided=setting.guided or setting.stage is Stage.DECODE))
-    units = offer.spec.units(setting.stage, setting.shape, 1)
-    try:
-        if setting.stage is not Stage.ENCODE:
-            await bench.run(Stage.ENCODE, 1, crews)
-        return await bench.run(setting.stage, units, crews, weigh=True)
-    finally:
-        _forget(bench, crews)
-
-
-async def _steps(offer: Offer, bench: Bench, setting: Setting, seconds: float) -> list[Timed]:
-    """Chunks of denoising steps of one batch of jobs a group, which starts anew when its steps are used up."""
-    crews, left, units = _crews(offer, bench, setting), 0, 1
-
-    async def chunk() -> list[Timed]:
-        nonlocal crews, left
-        if left < units:
-            _forget(bench, crews)
-            crews, left = _crews(offer, bench, setting), offer.max_steps
-            await bench.run(Stage.ENCODE, 1, crews)
-        left -= units
-        return await bench.run(Stage.DIFFUSE, units, crews)
-
-    try:
-        first = await chunk()
-        second = await chunk()
-        step_s = min(median(one.unit_s for one in first), median(one.unit_s for one in second))
-        units = min(max(1, ceil(CHUNK_S / max(step_s, 1e-6))), offer.max_steps)
-        return await _rounds(chunk, seconds, warm=True)
-    finally:
-        _forget(bench, crews)
-
-
-async def _once(offer: Offer, bench: Bench, setting: Setting) -> list[Timed]:
-    """Encode, or the whole of decode, of fresh jobs. Decoding noise takes as long as decoding a picture."""
-    crews = _crews(offer, bench, setting)
-    try:
-        encoded = await bench.run(Stage.ENCODE, 1, crews)
-        if setting.stage is Stage.ENCODE:
-            return encoded
-        units = offer.spec.units(Stage.DECODE, setting.shape, offer.default_steps)
-        return await bench.run(Stage.DECODE, units, crews)
-    finally:
-        _forget(bench, crews)
-
-
-async def _rounds(one: Round, seconds: float, *, warm: bool = False) -> list[Timed]:
-    if not warm:
-        await one()
-    timed: list[Timed] = []
-    rounds, spent = 0, 0.0
-    while rounds < ROUNDS or (spent < seconds and len(timed) < SAMPLES):
-        more = await one()
-        timed += more
-        rounds += 1
-        spent += max(each.total_s for each in more)
-    return timed
-
-
-def _crews(offer: Offer, bench: Bench, setting: Setting) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
-    """Fresh jobs for every group."""
-    guidance = offer.default_guidance if setting.guided == offer.guided(offer.default_guidance) else None
-    if guidance is None:
-        guidance = 3.0 if setting.guided else 1.0
-    payload = Payload(prompt=WORDS, guidance=guidance)
-    task = Task(id="", shape=setting.shape, steps=offer.max_steps, seed=0, payload=payload)
-    return [
-        (group, tuple(bench.accept(offer.name, task) for _ in range(setting.batch)))
-        for group in bench.groups(setting.degree)
-    ]
-
-
-def _forget(bench: Bench, crews: Sequence[tuple[tuple[int, ...], tuple[str, ...]]]) -> None:
-    for _, jobs in crews:
-        bench.forget(jobs)
 
 
 async def _measure_loads(offer: Offer, bench: Bench, profile: Profile) -> Profile:

@@ -124,7 +124,8 @@ class Studio:
         return None if ticket.outcome is not None else STEP_S * (ticket.ask.steps - ticket.done)
 
     def stats(self) -> dict[str, float]:
-        return {"ranks": 1.0, "ranks_busy": 0.0, "waiting": float(len(self._waiting)), "running": 0.0, "paused": 0.0}
+        queue = {"waiting": float(len(self._waiting)), "running": 0.0, "paused": 0.0}
+        return {"ranks": 1.0, "ranks_busy": 0.0, **queue, "peak_memory_bytes": float(1 << 20)}
 
     async def close(self) -> None:
         self._task.cancel()

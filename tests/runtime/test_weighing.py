@@ -45,10 +45,12 @@ def test_what_was_there_before_is_not_counted() -> None:
 
 def test_where_the_system_keeps_no_peak_it_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(weighing, "CLEAR", tmp_path / "none" / "clear_refs")
+    monkeypatch.setattr(weighing, "STATUS", tmp_path / "none" / "status")
     scale = Scale("cpu")
     passing = np.ones(16 * MIB, np.uint8)
     del passing
     assert scale.peak_bytes() == 0
+    assert weighing.most_bytes("cpu") == 0
 
 
 def test_on_a_gpu_the_allocator_of_its_own_device_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +142,7 @@ def test_a_paced_worker_has_nothing_to_weigh(tmp_path: Path) -> None:
             for stage, units in ((ENCODE, 1), (DIFFUSE, 8), (DECODE, 1)):
                 await weights.run("a", stage, units)
             assert weights.said == []
+            assert rig.cluster.most_bytes == 0
 
     asyncio.run(scene())
 
@@ -167,6 +170,7 @@ def test_a_real_worker_weighs_only_the_chunks_it_is_asked_to(offer: Offer, tmp_p
                 assert 0 < peak_bytes < 1 << 30
                 assert 0 < held_bytes < MIB
             assert held(weights, encode) <= held(weights, step), "the steps hold what encode made"
+            assert rig.cluster.most_bytes > 100 * MIB, "a whole process with torch in it"
 
     asyncio.run(scene())
 

@@ -16,6 +16,7 @@ from sfumato.cli.loads import (
     alone_s,
     checked,
     kinds_of,
+    peak_memory,
     quick_workload,
     served_models,
     with_slo,
@@ -114,6 +115,7 @@ class Run:
         self.bench = bench
         self.played: list[Played] = []
         self.standalone: dict[str, float] = {}
+        self.peak_memory: int | None = None
 
     async def play(self) -> None:
         """Warm up, then send the load. Raises SfumatoError if the server cannot be reached or refuses the warm-up."""
@@ -125,6 +127,7 @@ class Run:
                 player = Player(client, arrivals, max_concurrency=bench.max_concurrency, watch=watch)
                 self.played = player.played
                 await player.run()
+            self.peak_memory = await peak_memory(client)
 
     def results(self) -> dict[str, Any]:
         """For the JSON file."""
@@ -132,7 +135,7 @@ class Run:
         asked["workload"] = str(self.bench.workload) if self.bench.workload else None
         if asked["request_rate"] == float("inf"):
             asked["request_rate"] = "inf"
-        figures = score(self.played)
+        figures = score(self.played, peak_memory=self.peak_memory)
         return {**figures, "standalone_s": self.standalone, **rows(self.played), "asked": asked}
 
     def _workload(self, served: Served) -> Workload:

@@ -28,6 +28,18 @@ async def served_models(client: Any, base_url: str) -> Served:
     return {model.id: {"id": model.id, **(model.model_extra or {})} for model in page.data}
 
 
+async def peak_memory(client: Any) -> int | None:
+    """The most bytes that one of the server's workers has taken since it began; None if the server does not tell."""
+    from openai import OpenAIError
+
+    try:
+        told = await client.get(str(client.base_url.join("/health")), cast_to=object)
+    except OpenAIError:
+        return None
+    found = told.get("peak_memory_bytes") if isinstance(told, dict) else None
+    return int(found) if found else None
+
+
 def quick_workload(served: Served, count: int, rate: float, mix: str | None) -> Workload:
     """`count` requests of the first model of each kind, at its default size. Raises ConfigError."""
     first = {kind: model for model in reversed(served.values()) if (kind := model.get("modality"))}

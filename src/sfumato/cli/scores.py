@@ -18,16 +18,15 @@ QUANTILES = ("mean", "p50", "p95", "p99", "max")
 ENDS = (JobState.DONE, JobState.LATE, JobState.REJECTED, JobState.CANCELLED, JobState.FAILED)
 
 
-def score(played: Sequence[Played], duration_s: float | None = None) -> dict[str, Any]:
+def score(played: Sequence[Played], duration_s: float | None = None, peak_memory: int | None = None) -> dict[str, Any]:
     """Flat figures of some requests; rates are over the time from the first planned arrival to the last end.
 
-    `peak_memory` is bytes if the server tells it, else None: a client cannot know it.
+    `peak_memory` is the bytes that the server tells, else None: a client cannot know it.
     """
     duration_s = _duration_s(played) if duration_s is None else duration_s
     verdicts = [one.met for one in played if one.met is not None]
     low, high = wilson(sum(verdicts), len(verdicts)) if verdicts else (None, None)
     delivered = sum(one.delivered for one in played)
-    peaks = [peak for one in played if (peak := one.told.get("peak_memory")) is not None]
     return {
         "duration_s": duration_s,
         "requests": len(played),
@@ -43,7 +42,7 @@ def score(played: Sequence[Played], duration_s: float | None = None) -> dict[str
         **_flat("latency", (one.latency_s for one in played)),
         **_flat("queue", ((one.told.get("timings") or {}).get("queue_s") for one in played)),
         **_flat("send_lag", (one.sent - one.planned for one in played if one.sent is not None)),
-        "peak_memory": max(peaks, default=None),
+        "peak_memory": peak_memory,
     }
 
 

@@ -18,7 +18,7 @@ from sfumato.core.values import Stage
 from sfumato.models.family import Model, State
 from sfumato.runtime.paced import Beat
 from sfumato.runtime.snapshots import Snapshots
-from sfumato.runtime.weighing import Scale
+from sfumato.runtime.weighing import Scale, most_bytes
 from sfumato.runtime.wire import Assignment, Done, Forget, Line, Run, Stepped, Stop, ToWorker
 
 
@@ -101,6 +101,7 @@ class Chunks:
             gap_s=first - gap_from,
             peak_bytes=peak_bytes,
             held_bytes=scale.held_bytes if scale else 0,
+            most_bytes=most_bytes(self._device) if not run.pace and any(member.gone for member in members) else 0,
         )
         self._line.send(done)
         self._sent_at = time.monotonic()

@@ -80,6 +80,7 @@ class ProcessCluster:
     ) -> None:
         self.config = config or ClusterConfig()
         self.gaps: deque[tuple[float, float]] = deque(maxlen=10_000)  # (idle_s, gap_s) of the last chunks
+        self.most_bytes = 0  # of memory that a worker has taken; 0 is unknown, as of paced ones
         self._offers = {offer.name: offer for offer in offers}
         self._clock = clock
         self._pacing = pacing or AsPredicted()
@@ -249,6 +250,7 @@ class ProcessCluster:
         if launch is None:
             return  # it ended when another rank of its group was lost
         self.gaps.append((done.idle_s, done.gap_s))
+        self.most_bytes = max(self.most_bytes, done.most_bytes)
         for progress in done.progress:
             kept = self._kept.get(progress.job)
             if kept is not None and not progress.error:

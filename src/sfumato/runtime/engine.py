@@ -26,6 +26,11 @@ from sfumato.runtime.service import Ask, Pixels, Ticket
 class Cluster(Executor, Protocol):
     """The workers as the engine uses them."""
 
+    @property
+    def most_bytes(self) -> int:
+        """Of memory that a worker has taken; 0 is unknown."""
+        ...
+
     def on_event(self, callback: Callable[[AnyEvent], None]) -> None:
         """Where events go."""
         ...
@@ -161,6 +166,7 @@ class Engine:
             "waiting": states.count(JobState.WAITING),
             "running": states.count(JobState.RUNNING),
             "paused": states.count(JobState.PAUSED),
+            "peak_memory_bytes": self._cluster.most_bytes,
         }
 
     # -- what the driver and the cluster report -------------------------------------------------------------------

@@ -100,5 +100,5 @@ class Service(Protocol):
         ...
 
     def stats(self) -> Mapping[str, float]:
-        """Gauges for /metrics: ranks, ranks busy, waiting, running, paused."""
+        """Gauges for /metrics: ranks, ranks busy, waiting, running, paused, the most bytes that a worker took."""
         ...

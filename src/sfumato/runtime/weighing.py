@@ -43,6 +43,14 @@ class Scale:
         return max(1, _peak(self._device) - self._before)
 
 
+def most_bytes(device: str) -> int:
+    """The most that this process has taken of a device since it began (or since a Scale was made); 0 is unknown."""
+    try:
+        return _peak(device)
+    except (OSError, ValueError):
+        return 0
+
+
 def state_bytes(states: Iterable[State], device: str) -> int:
     """Bytes on a device of all arrays that the states reach; what two of them share counts once.
 

@@ -148,6 +148,7 @@ class Done(Message, frozen=True, kw_only=True):
     `start_s`: from the receipt of the Run to the first unit. `idle_s`: from the previous Done to the receipt of the
     Run. `gap_s`: from the previous chunk's last unit to this one's first, so with the writing of snapshots.
     Of a chunk that was weighed: `peak_bytes` beyond what was there before it, `held_bytes` a job; 0 is unknown.
+    Of one that brought a job to its end: `most_bytes`, the most that the worker has ever taken.
     """
 
     seq: int
@@ -159,6 +160,7 @@ class Done(Message, frozen=True, kw_only=True):
     gap_s: float
     peak_bytes: int = 0
     held_bytes: int = 0
+    most_bytes: int = 0
 
 
 class Failed(Message, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from msgspec import Meta
 
@@ -78,4 +78,13 @@ class Costs(Protocol):
 
     def restore(self, state: Any) -> None:
         """Take up the correction that `state` described."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Costs that can also guess a mixed batch's time from batches of equals, as a scheduler of such batches does."""
+
+    def batch_s(self, work: Work) -> float:
+        """`unit_s` by a predictor that was fitted to measured batches, where there are enough of them."""
         ...

@@ -15,6 +15,7 @@ from sfumato.core.cost import Overheads, Work
 from sfumato.core.values import Group, Job, ModelSpec, PartId, Rank, Shape, Stage
 from sfumato.cost import estimates
 from sfumato.cost.correction import BOUND, SPREAD, Correction
+from sfumato.cost.latency import Latency, fit
 from sfumato.cost.profile import Peak, Profile
 from sfumato.cost.table import Price, Table
 from sfumato.errors import ProfileError
@@ -47,6 +48,7 @@ class ProfileCosts:
         self._correct = correct
         self._correction = Correction()
         self._entries: dict[Work, Entry] = {}
+        self._latencies: dict[tuple[str, str, int, bool], Latency | None] = {}
         self._held: dict[tuple[str, Stage, Shape], int] = {}
         self._peaks: dict[Work, int] = {}
         stated = self._overheads.launch_s
@@ -64,6 +66,26 @@ class ProfileCosts:
         """Seconds of one unit. Raises ProfileError if the model is unknown."""
         entry = self._entries.get(work) or self._enter(work)
         return entry[0] * entry[2][0]
+
+    def batch_s(self, work: Work) -> float:
+        """`unit_s` by the fitted predictor (`latency`), for batches where the profile has enough of them to fit it."""
+        predictor = self.latency(work) if len(work.shapes) > 1 else None
+        if predictor is None:
+            return self.unit_s(work)
+        factor = (self._entries.get(work) or self._enter(work))[2][0]
+        return factor * predictor(work.shapes)
+
+    def latency(self, work: Work) -> Latency | None:
+        """The predictor for work like this, if it is steps and its profile has batches to fit it to."""
+        if work.stage is not Stage.DIFFUSE:
+            return None
+        key = (work.model, work.device, work.degree, work.guided)
+        if key not in self._latencies:
+            profile = self._profiles.get(key[:2])
+            self._latencies[key] = fit(
+                [p for p in (profile.points if profile else ()) if (p.degree, p.guided) == key[2:]]
+            )
+        return self._latencies[key]
 
     def estimated(self, work: Work) -> bool:
         """Whether `unit_s` is not a measurement of just this (times the correction)."""

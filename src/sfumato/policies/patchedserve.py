@@ -13,16 +13,18 @@ Decided here, the paper being silent or the setting another:
 - The paper drops who cannot make it. Here such a request is served when its rank has nothing better to do, as late;
   with `discard` it is refused once it could not even make it alone.
 - Where a stage does not pack, the members take turns in batches of equals, and a step of all is the sum of the turns.
-- The paper fits a network to measured latencies of mixed batches. Profiles hold no such measurements, so the latency
-  is the cost model's, which interpolates; the per-patch cache that the paper adds to it is no scheduling matter.
+- The paper fits a network to measured latencies of mixed batches; here it is a line, fitted to the batches of the
+  profile (`cost.latency`), and the cost model's table where there are too few of them (`latency="table"`: always). The
+  per-patch cache that the paper adds is no scheduling matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from typing import Literal
 
-from sfumato.core.cost import Work
+from sfumato.core.cost import Predicts, Work
 from sfumato.core.policy import Plan, Refusal
 from sfumato.core.values import STAGES, Job, JobState, Rank, Shape, Stage
 from sfumato.core.view import View
@@ -37,9 +39,10 @@ class PatchedServe(Turns):
 
     class Options(Turns.Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """As of all batches; `relaxed`: the slack above which throughput decides; `discard`: refuse who cannot make
-        it."""
+        it; `latency`: what tells the time of a mixed batch."""
 
         relaxed: float = 1.0
+        latency: Literal["fitted", "table"] = "fitted"
         discard: bool = False
 
     _options: Options
@@ -50,7 +53,7 @@ class PatchedServe(Turns):
             return plan
         begun = {job for chunk in plan.launches for job in chunk.jobs}
         waiting = [job for job in view.ready() if job.state is JobState.WAITING and job.id not in begun]
-        bench = Bench(view, min(view.ranks, default=-1), ())
+        bench = self._bench(view, min(view.ranks, default=-1), ())
         lost = [job for job in waiting if bench.slack(job) < 0]
         reason = "its deadline cannot be met"
         return Plan(launches=plan.launches, refusals=tuple(Refusal(job=job.id, reason=reason) for job in lost))
@@ -60,7 +63,7 @@ class PatchedServe(Turns):
         if ending:
             return filled(view, ending[0], ending, packed=True)
         waiting = [job for job in jobs if job.state is JobState.WAITING]
-        bench = Bench(view, rank, [job for job in jobs if job.state is not JobState.WAITING])
+        bench = self._bench(view, rank, [job for job in jobs if job.state is not JobState.WAITING])
         begin = [job for job in bench.members if job.stage is Stage.ENCODE]
         begin += bench.admit(waiting, self._options.relaxed)
         if not begin and not bench.members:
@@ -68,13 +71,18 @@ class PatchedServe(Turns):
         order = begin or sorted(bench.members, key=lambda job: (bench.slack(job) < 0, bench.slack(job), job.id))
         return filled(view, order[0], order, packed=True)
 
+    def _bench(self, view: View, rank: Rank, members: Sequence[Job]) -> Bench:
+        return Bench(view, rank, members, fitted=self._options.latency == "fitted")
+
 
 class Bench:
     """The members of a rank's batch, and who may join them."""
 
-    def __init__(self, view: View, rank: Rank, members: Sequence[Job]) -> None:
+    def __init__(self, view: View, rank: Rank, members: Sequence[Job], *, fitted: bool) -> None:
         self.members = list(members)
         self._view = view
+        costs = view.costs
+        self._price = costs.batch_s if fitted and isinstance(costs, Predicts) else costs.unit_s
         self._rank = rank
 
     def admit(self, waiting: Sequence[Job], relaxed: float) -> list[Job]:
@@ -140,7 +148,7 @@ class Bench:
         degree = min(self._view.models[model].stage(stage).degrees)
         device = self._view.ranks[self._rank].device if self._rank in self._view.ranks else self._view.device
         work = Work(model=model, stage=stage, shapes=shapes, degree=degree, guided=guided, device=device)
-        return self._view.costs.unit_s(work)
+        return self._price(work)
 
     def _steps(self, job: Job) -> int:
         return 0 if job.stage is Stage.DECODE else job.steps - (job.done if job.stage is Stage.DIFFUSE else 0)

@@ -112,8 +112,8 @@ def _placed(
     same = [post.rank for post in memo.posts] == [info.rank for info in ranks]
     if not same or uncovered({job.request.model for job in view.jobs}, memo.posts):
         return placed(demand, ranks, memo.posts)
-    before = imbalance(demand, memo.posts)
-    if not replan or before < IMBALANCE:
+    before = imbalance(demand, memo.posts) if replan and demand != memo.demand else 0.0
+    if before < IMBALANCE:
         return memo.posts
     fresh = placed(demand, ranks, memo.posts)
     return fresh if imbalance(demand, fresh) * BETTER <= before else memo.posts

@@ -120,6 +120,7 @@ class Desk:
         if self._view.running or self.launches or loading or self.weights.loads or self.weights.drops:
             return
         self.kept.clear()
+        self._free = list(self._view.free)
         for job in self._ready:
             for degree in sorted(self._view.models[job.request.model].stage(job.stage).degrees):
                 group = tuple(self._view.free[:degree])
@@ -134,7 +135,8 @@ class Desk:
             parts = {
                 part: size for model, letters in duties for part, size in self._kinds.parts(model, letters).items()
             }
-            if not all(part in self._view.resident(rank) for part in parts):
+            hosted = sum(parts.values()) <= self._view.ranks[rank].memory_bytes
+            if hosted and not all(part in self._view.resident(rank) for part in parts):
                 self.weights.prepare(rank, parts, 0)
                 self._free.remove(rank)
 

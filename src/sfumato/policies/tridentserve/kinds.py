@@ -55,6 +55,7 @@ class Kinds:
     def __init__(self, view: View) -> None:
         self._view = view
         self._known: dict[tuple[str, Shape, int, bool, str], Kind] = {}
+        self._parts: dict[tuple[str, str], dict[PartId, int]] = {}
 
     def of(self, job: Job, device: str) -> Kind:
         request = job.request
@@ -69,9 +70,12 @@ class Kinds:
         """Bytes of every weight part."""
         return {part: size for model in self._view.models.values() for part, size in model.part_bytes.items()}
 
-    def parts(self, model: str, letters: Iterable[str]) -> dict[PartId, int]:
+    def parts(self, model: str, letters: str) -> dict[PartId, int]:
         """The weight parts of some stages and their bytes."""
-        return parts_of(self._view.models[model], letters)
+        known = self._parts.get((model, letters))
+        if known is None:
+            known = self._parts[model, letters] = parts_of(self._view.models[model], letters)
+        return known
 
     def _read(self, job: Job, device: str) -> Kind:
         model = self._view.models[job.request.model]

@@ -23,10 +23,7 @@ class Weights:
         self.loads: list[Load] = []
         self.drops: list[Drop] = []
         self._view, self._kinds = view, kinds
-        self._own = {
-            post.rank: {part for model, letters in post.duties for part in kinds.parts(model, letters)}
-            for post in posts
-        }
+        self._posts = {post.rank: post for post in posts}
 
     def ready(self, chunk: Chunk) -> bool:
         """Whether a chunk can start now; if not, what it lacks is on its way as far as there is room for it."""
@@ -67,7 +64,8 @@ class Weights:
     def _droppable(self, rank: Rank, kept: dict[PartId, int], lack: int) -> list[PartId]:
         """Parts to drop for `lack` bytes; none if all of them are not enough."""
         resident = self._view.resident(rank)
-        own = self._own.get(rank, set())
+        duties = self._posts[rank].duties if rank in self._posts else ()
+        own = {part for model, letters in duties for part in self._kinds.parts(model, letters)}
         sizes = self._kinds.sizes
         found: list[PartId] = []
         for part in sorted((part for part in resident if part not in kept), key=lambda part: part in own):

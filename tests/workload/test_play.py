@@ -12,7 +12,7 @@ import pytest
 
 from sfumato.core.values import JobState, Shape
 from sfumato.workload.arrivals import Arrival
-from sfumato.workload.play import Player, connect, play
+from sfumato.workload.play import Player, advised_s, connect, play
 from sfumato.workload.played import Played
 from tests.api.service import Site, asynchronous, open_app
 
@@ -59,6 +59,14 @@ async def test_images_and_videos_come_back_with_their_bytes_and_what_the_server_
     assert picture.id != clip.id
     assert picture.told["timings"]["diffuse_s"] > 0
     assert (asks[9].seed, asks[9].steps, asks[9].guidance, asks[9].slo, asks[9].priority) == (5, 3, 3.0, "clip", 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [({"openai-poll-after-ms": "1500"}, 1.5), ({"openai-poll-after-ms": "soon"}, 0.1), ({}, 0.1)],
+)
+def test_a_video_is_asked_for_again_when_the_server_says(headers: dict[str, str], seconds: float) -> None:
+    assert advised_s(headers) == seconds
 
 
 @asynchronous

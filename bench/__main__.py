@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-PROGRAMS = ("startup", "planner", "overhead", "pauses", "gaps", "responsiveness", "calibration", "soak")
+PROGRAMS = ("startup", "planner", "overhead", "pauses", "gaps", "responsiveness", "calibration", "soak", "suite")
 
 
 def main() -> None:

@@ -145,3 +145,62 @@ def test_attainment_stands_beside_its_share_of_the_offline_bound_unless_it_is_no
     (most,) = figures["bounds"]
     assert 0 < figures["policies"]["fixed"][0]["slo_attainment_rate"] <= most <= 1
     assert "of bound" not in simulate(*words, "--no-bound").output
+
+
+SWEEP = "points = [{ rate_factor = 0.5 }, { rate_factor = 1.0 }, { slo_factor = 1.5 }]"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    path = tmp_path / "swept.toml"
+    path.write_text(f"{SWEEP}\nseeds = 2\n{WORKLOAD}")
+    return path
+
+
+def test_a_swept_file_is_one_table_with_a_row_a_point_and_policy(sweep: Path, tmp_path: Path) -> None:
+    words = (sweep, "--policy", "fixed", "--policy", "fixed,degree=4", "--out", tmp_path / "f.json", "--no-bound")
+    result = simulate(*words)
+    assert result.exit_code == 0, result.output
+    for word in ("45/min, SLO x1", "90/min, SLO x1.5", "fixed,degree=4", "2 seeds", "degrees"):
+        assert word in result.output
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert list(found) == ["swept, 45/min, SLO x1", "swept, 90/min, SLO x1", "swept, 90/min, SLO x1.5"]
+    assert all(len(runs) == 2 for point in found.values() for runs in point["policies"].values())
+
+
+def test_what_was_run_is_kept_and_not_run_again(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (sweep, "--policy", "fixed", "--no-bound")
+    first = simulate(*words)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it ran again")
+
+    monkeypatch.setattr("sfumato.cli.trials.simulated", never)
+    assert simulate(*words).output == first.output
+    assert isinstance(simulate(*words, "--fresh").exception, AssertionError)
+
+
+def test_drawings_are_of_both_axes_the_latencies_and_the_ranks(sweep: Path, tmp_path: Path) -> None:
+    result = simulate(sweep, "--policy", "fixed", "--seeds", 1, "--no-bound", "--plots", tmp_path / "drawn")
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in (tmp_path / "drawn" / "swept").iterdir()}
+    assert names == {"attainment-rate.png", "attainment-slo.png", "latency.png", "gantt.png"}
+
+
+def test_a_rate_and_a_pool_are_found_that_hold_an_attainment(workload: Path, tmp_path: Path) -> None:
+    words = (workload, "--policy", "fixed,degree=4", "--seeds", 1, "--attainment", 0.8, "--out", tmp_path / "f.json")
+    rate_result, ranks_result = simulate(*words, "--find-rate"), simulate(*words, "--find-ranks")
+    assert "highest rate a minute" in rate_result.output, rate_result.output
+    assert "fewest ranks" in ranks_result.output, ranks_result.output
+    assert json.loads((tmp_path / "f.json").read_text())["mixed"][""]["fixed,degree=4"] > 4
+
+
+def test_modelled_figures_can_be_scaled_and_that_is_said(workload: Path) -> None:
+    result = simulate(workload, "--policy", "fixed", "--seeds", 1, "--modelled-factor", 1.3)
+    assert "modelled figures x 1.3" in result.output
+
+
+def test_an_option_that_a_policy_lacks_is_named(workload: Path) -> None:
+    result = simulate(workload, "--policy", "fixed,width=2")
+    assert "degree" in str(result.exception)
+    assert "is not KEY=VALUE" in str(simulate(workload, "--policy", "fixed,width").exception)

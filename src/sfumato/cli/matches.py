@@ -21,12 +21,20 @@ class Course(Value, frozen=True, kw_only=True):
 
     match: Match
     trial: Trial
-    world: World
     runs: dict[str, tuple[Ran, ...]]
+
+    @property
+    def world(self) -> World:
+        return world(self.trial)
 
     @property
     def seeds(self) -> range:
         return seeds_of(self.trial)
+
+
+def world(trial: Trial) -> World:
+    """What a trial is played in."""
+    return world_of(trial.workload, trial.sources, trial.factor)
 
 
 def courses_of(
@@ -40,22 +48,49 @@ def courses_of(
     journal: Path | None = None,
 ) -> list[Course]:
     """Every point of `base`'s workload. `bounded` None: the bound is found where that is quick."""
+    folder = journal and journal / name
     points = [(point, replace(base, workload=workload)) for point, workload in base.workload.swept()]
-    worlds = [world_of(trial.workload, trial.sources, trial.factor) for _, trial in points]
-    lines: list[tuple[int, str, Trial]] = []
-    for place, (point, trial) in enumerate(points):
-        for policy in [*policies, *([BOUND] if _bounds(trial, worlds[place], bounded) else ())]:
-            for seed in seeds_of(trial):
-                folder = journal and journal / name / point.replace("/", " per ") / _file_name(policy) / f"seed-{seed}"
-                lines.append((place, policy, replace(trial, policy=policy, seed=seed, journal=str(folder or ""))))
-    played: list[dict[str, list[Ran]]] = [{} for _ in points]
-    for (place, policy, _), ran in zip(
-        lines, play([t for *_, t in lines], jobs=jobs, fresh=fresh, what=name), strict=True
-    ):
-        played[place].setdefault(policy, []).append(ran)
-    return [
-        _course(point, trial, world, runs) for (point, trial), world, runs in zip(points, worlds, played, strict=True)
+    asked = [
+        tasks_of(
+            trial,
+            [*policies, *([BOUND] if _bounds(trial, bounded) else ())],
+            folder and folder / point.replace("/", " per "),
+        )
+        for point, trial in points
     ]
+    runs = iter(play([task for tasks in asked for task in tasks], jobs=jobs, fresh=fresh, what=name))
+    return [
+        course_of(point, trial, [(task, next(runs)) for task in tasks])
+        for (point, trial), tasks in zip(points, asked, strict=True)
+    ]
+
+
+def tasks_of(trial: Trial, policies: Sequence[str], journal: Path | None = None) -> list[Trial]:
+    """The trials of one point, with the folder of their journals if these are wanted."""
+    return [
+        replace(
+            trial,
+            policy=policy,
+            seed=seed,
+            journal=str(journal / _file_name(policy) / f"seed-{seed}") if journal else "",
+        )
+        for policy in policies
+        for seed in seeds_of(trial)
+    ]
+
+
+def course_of(point: str, trial: Trial, played: Sequence[tuple[Trial, Ran]]) -> Course:
+    """A point out of its trials."""
+    runs: dict[str, list[Ran]] = {}
+    for task, ran in played:
+        runs.setdefault(task.policy, []).append(ran)
+    bounds = tuple(ran.attainment for ran in runs.pop(BOUND, ()))
+    figures = {policy: tuple(ran.figures for ran in found) for policy, found in runs.items()}
+    return Course(
+        match=Match(name=point, runs=figures, bounds=bounds),
+        trial=trial,
+        runs={policy: tuple(found) for policy, found in runs.items()},
+    )
 
 
 def seeds_of(trial: Trial) -> range:
@@ -75,21 +110,10 @@ def title_of(name: str, courses: Sequence[Course]) -> str:
     )
 
 
-def _course(point: str, trial: Trial, world: World, runs: dict[str, list[Ran]]) -> Course:
-    bounds = tuple(ran.attainment for ran in runs.pop(BOUND, ()))
-    figures = {policy: tuple(ran.figures for ran in found) for policy, found in runs.items()}
-    return Course(
-        match=Match(name=point, runs=figures, bounds=bounds),
-        trial=trial,
-        world=world,
-        runs={policy: tuple(found) for policy, found in runs.items()},
-    )
-
-
-def _bounds(trial: Trial, world: World, wanted: bool | None) -> bool:
+def _bounds(trial: Trial, wanted: bool | None) -> bool:
     if wanted is not None:
         return wanted
-    return len(world.draw(trial.workload, trial.workload.seed)) <= BOUNDED
+    return len(world(trial).draw(trial.workload, trial.workload.seed)) <= BOUNDED
 
 
 def _file_name(policy: str) -> str:

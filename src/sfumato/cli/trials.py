@@ -68,7 +68,7 @@ class Ran(Value, frozen=True, kw_only=True):
 
 
 def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = False, what: str = "") -> list[Ran]:
-    """Run trials with a progress bar, on all cores where it pays. `fresh`: as if nothing had been kept."""
+    """Run trials on all cores where it pays, with a bar that says `what`. `fresh`: as if nothing had been kept."""
     for policy in {trial.policy for trial in trials} - {BOUND}:
         policy_named(*named(policy))
     tasks = [(key_of(trial), trial) for trial in trials]
@@ -76,7 +76,7 @@ def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = Fals
     size = sum(trial.workload.requests or SMALL for trial in trials)
     processes = jobs or (usable_cores() if size > SMALL else 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not what) as bar:
         task = bar.add_task(what, total=len(tasks))
 
         def watch(trial: Trial) -> None:

@@ -99,6 +99,8 @@ def world_of(workload: Workload, sources: Sequence[str] = (), factor: float = 1.
     names = list(dict.fromkeys([entry.name for entry in workload.models] + [e.model for e in workload.classes]))
     found = {name: _profiles(workload.model(name), given) for name in names}
     models = {name: _spec(name, profiles) for name, profiles in found.items()}
+    if not workload.batches:
+        models = {name: _one_by_one(model) for name, model in models.items()}
     ranks = workload.pool.infos()
     return World(
         models=models,
@@ -110,6 +112,12 @@ def world_of(workload: Workload, sources: Sequence[str] = (), factor: float = 1.
         overheads=workload.costs,
         believed=workload.believed,
     )
+
+
+def _one_by_one(model: ModelSpec) -> ModelSpec:
+    """The model without batches."""
+    stages = {str(stage): replace(model.stage(stage), max_batch=1, packs=False) for stage in Stage}
+    return replace(model, **stages)
 
 
 def _parts(models: Models, holds: Sequence[Stage]) -> tuple[PartId, ...]:

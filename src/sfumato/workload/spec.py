@@ -4,6 +4,7 @@
     seeds = 10                   # runs, if nobody says how many
     horizon_s = 600              # length of a run; or: requests = 300 (both: whichever comes first)
     noise = 0.005                # relative standard deviation of a simulated step
+    batches = true               # false: every chunk is of one request, whatever the profiles say
     believed = 1.0               # the planner takes steps to be so many times as long as they are
     rate_factor = 1.0            # multiplies every arrival rate
     slo_factor = 1.0             # multiplies every SLO
@@ -234,6 +235,7 @@ class Workload(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     horizon_s: Positive | None = None
     requests: Count | None = None
     noise: NotNegative = 0.0
+    batches: bool = True
     believed: Positive = 1.0
     rate_factor: Positive = 1.0
     slo_factor: Positive = 1.0

@@ -1,0 +1,99 @@
+"""Sweeps: each run once, in order, resumed; the edges that searches find; which source a result rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sfumato.core.cost import Work
+from sfumato.core.values import Shape, Stage
+from sfumato.sim.search import least, most
+from sfumato.sim.sources import fingerprint
+from sfumato.sim.sweep import Kept, sweep
+from sfumato.sim.truth import Misjudged
+from tests.costs import PlainCosts
+
+RUN: list[int] = []
+
+
+def double(task: int) -> int:
+    RUN.append(task)
+    return 2 * task
+
+
+def fail_at_three(task: int) -> int:
+    if task == 3:
+        raise ValueError("three")
+    return double(task)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_run() -> None:
+    RUN.clear()
+
+
+def test_results_come_in_the_order_of_the_tasks_and_equal_keys_run_once() -> None:
+    tasks = [("aa1", 1), ("aa2", 2), ("aa1", 1)]
+    assert sweep(tasks, double, Kept(None, int)) == [2, 4, 2]
+    assert RUN == [1, 2]
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+    tasks = [(f"key{n}", n) for n in range(1, 5)]
+    with pytest.raises(ValueError, match="three"):
+        sweep(tasks, fail_at_three, Kept(tmp_path, int))
+    RUN.clear()
+    assert sweep(tasks, double, Kept(tmp_path, int)) == [2, 4, 6, 8]
+    assert RUN == [3, 4]
+
+
+def test_a_result_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, int)
+    kept.put("key1", 7)
+    (tmp_path / "ke" / "y1.json").write_text("")
+    assert kept.get("key1") is None
+
+
+def test_other_processes_give_the_same(tmp_path: Path) -> None:
+    tasks = [(f"key{n}", n) for n in range(4)]
+    watched: list[int] = []
+    assert sweep(tasks, double, Kept(tmp_path, int), processes=2, watch=watched.append) == [0, 2, 4, 6]
+    assert sorted(watched) == [0, 1, 2, 3]
+    assert RUN == []
+
+
+@pytest.mark.parametrize("edge", [0.3, 1.0, 7.7, 40.0])
+def test_the_highest_rate_is_found_to_five_percent(edge: float) -> None:
+    found = most(lambda factor: factor <= edge)
+    assert found <= edge < found * 1.051
+
+
+def test_a_rate_that_is_never_held_is_zero() -> None:
+    assert most(lambda _: False) == 0.0
+
+
+@pytest.mark.parametrize("edge", [1, 5, 8, 100])
+def test_the_smallest_pool_is_found_exactly(edge: int) -> None:
+    assert least(lambda ranks: ranks >= edge, start=8) == edge
+
+
+def test_a_pool_that_no_size_makes_enough_is_none() -> None:
+    assert least(lambda _: False, start=8, top=64) is None
+
+
+def test_a_result_rests_on_what_its_policy_imports_and_on_nothing_else() -> None:
+    from sfumato.sim.sources import _imports, _path
+
+    path = _path("sfumato.policies.fixed")
+    assert path is not None
+    assert "sfumato.policies.groups" in set(_imports(path.read_bytes()))
+    assert fingerprint("sfumato.policies.fixed") != fingerprint("sfumato.policies.sjf")
+    assert fingerprint("sfumato.policies.fixed") == fingerprint("sfumato.policies.fixed")
+
+
+def test_a_misjudged_step_takes_less_than_the_planner_believes() -> None:
+    costs = PlainCosts()
+    work = Work(model="image", stage=Stage.DIFFUSE, shapes=(Shape(height=64, width=64),))
+    assert Misjudged(costs, 1.25).unit_s(work) == pytest.approx(costs.unit_s(work) / 1.25)
+    assert Misjudged(costs, 1.25).start_s(work, (0,), (None,)) == costs.start_s(work, (0,), (None,))

@@ -142,7 +142,7 @@ def small_run(policy: str, folder: Path) -> Run:
         outcome = outcomes[f"r{number:04d}"]
         video = arrival.shape.frames > 1
         pixels = np.full((arrival.shape.frames, 64, 64, 3), 20 * number, np.uint8)
-        output = encode_video(pixels, 8) if video else encode_image(pixels[0], "png")
+        output = encode_video(pixels, 8) if video else encode_image(pixels, "png")
         played.append(
             Played(
                 number=number,
@@ -198,7 +198,10 @@ def test_the_page_shows_every_video_both_charts_and_escapes_prompts(compared: li
     for one in compared[-1].run.played:
         if one.modality == "video":
             assert output_path(one, Path("sfumato")).as_posix() in page
+        else:
+            assert f"{short_name(one)}.png" in page
     assert "a &lt;small&gt; star" in page
+    assert "at the same times of a live server\nwith 2 ranks" in page
     for name in ("contact.png", "filmstrips.png", "gantt-fixed.png", "gantt-sfumato.png", "latency.png"):
         assert name in page
         assert (folder / name).stat().st_size > 1000

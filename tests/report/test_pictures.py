@@ -6,9 +6,11 @@ from PIL import Image
 
 from sfumato.core.events import WorkerLost
 from sfumato.core.values import JobState
+from sfumato.report.colours import FAINT
 from sfumato.report.contact import Picture, draw_contact_sheet, draw_filmstrips, pick_frames, write_animation
 from sfumato.report.gantt import plot_gantt
 from sfumato.report.journal import tell
+from sfumato.report.lanes import lanes_of
 from sfumato.report.plots import Point, plot_attainment, plot_latency, plot_queue, save
 from tests.report.runs import life, simulate, span, story, workload
 
@@ -30,16 +32,41 @@ def test_a_gantt_chart_has_a_row_a_rank_and_a_mark_a_missed_deadline(tmp_path):
     figure = plot_gantt(tale)
     saved(figure, tmp_path)
     axes = figure.axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["deadlines", "rank 0", "rank 1", "rank 2", "rank 3"]
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert ticks == ["deadlines", "rank 0", "rank 1", "rank 2", "rank 3", "waiting"]
     missed = sum(one.met(tale.end) is False for one in tale.lives.values())
     assert sum(line.get_marker() == "x" for line in axes.lines) == missed > 0
 
 
-def test_pauses_are_lines_from_one_group_to_the_next(tmp_path):
-    spans = (span(1, (0,), "a", 0, 2), span(2, (1,), "a", 5, 6))
-    figure = plot_gantt(story([life("a", 0, 6, spans=spans, frames=9)], spans, end=6))
-    drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in figure.axes[0].lines]
-    assert ((2.0, 5.0), (0.0, 1.0)) in drawn
+def waits(figure):
+    """(from, to, y, whether it is thick) of each line below the only rank or ranks, coloured as a request."""
+    found = []
+    for line in figure.axes[0].lines:
+        (start, *_, end), y = map(float, line.get_xdata()), float(line.get_ydata()[0])
+        if y > 0 and line.get_color() != FAINT:
+            found.append((start, end, y, line.get_linewidth() > 2))
+    return found
+
+
+def test_who_waits_has_a_lane_below_the_ranks_thin_until_it_starts_and_thick_in_a_pause():
+    first = (span(1, (0,), "a", 0, 2), span(2, (1,), "a", 5, 6))
+    late = (span(3, (0,), "b", 3, 4),)
+    tale = story([life("a", 0, 6, spans=first, frames=9), life("b", 1, 4, spans=late)], first + late, end=6)
+    (paused, queued) = waits(plot_gantt(tale))
+    assert paused[:2] == (2.0, 5.0)
+    assert queued[:2] == (1.0, 3.0)
+    assert (paused[3], queued[3]) == (True, False)
+    assert 1.5 < paused[2] < queued[2]
+
+
+def test_a_lane_is_shared_by_those_who_do_not_overlap():
+    lives = [
+        life(name, at, at + 2, spans=(span(seq, (0,), name, at + 1, at + 2),))
+        for seq, (name, at) in enumerate([("a", 0), ("b", 1), ("c", 2)])
+    ]
+    assert lanes_of(lives, 0, 4, 4) == {"a": 0, "b": 1, "c": 0}
+    assert lanes_of(lives, 2.5, 4, 4) == {"c": 0}
+    assert lanes_of(lives, 0, 1e6, 4) == {}  # too short to be seen
 
 
 def test_a_long_story_is_drawn_in_part_and_says_so(monkeypatch):
@@ -82,9 +109,11 @@ def test_a_contact_sheet_has_a_cell_a_picture_and_marks_what_missed(tmp_path):
     assert (198, 40, 40) not in {colour for _, colour in one.getcolors(1 << 20)}
 
 
-def test_small_pictures_grow_by_whole_factors_and_large_ones_fit():
-    red = [colour for count, colour in draw_contact_sheet([Picture(pixels=PIXELS)], cell=200).getcolors(1 << 20)]
-    assert (200, 30, 40) in red
+def test_small_pictures_grow_by_one_whole_factor_and_large_ones_fit():
+    small = Picture(pixels=np.full((1, 30, 30, 3), (10, 200, 40), np.uint8))
+    sheet = draw_contact_sheet([Picture(pixels=PIXELS), small], cell=200)
+    count = {colour: number for number, colour in sheet.getcolors(1 << 20)}
+    assert (count[200, 30, 40], count[10, 200, 40]) == (4 * 96 * 64, 4 * 30 * 30)
     large = Picture(pixels=np.zeros((1, 500, 1000, 3), np.uint8))
     assert draw_contact_sheet([large], cell=200).width == 200 + 28
 

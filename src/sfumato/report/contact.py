@@ -1,7 +1,8 @@
 """Contact sheets: what was made, side by side, with its prompt and whether it came in time.
 
-Input is pixels as uint8 [frames, height, width, 3]. Small pictures are enlarged without smoothing, so that a 96-pixel
-result is judged as it is. A video gets a strip of frames from first to last; `write_animation` makes it move.
+Input is pixels as uint8 [frames, height, width, 3]. Small pictures are enlarged without smoothing, all of a sheet by
+the same whole factor, so that each is judged as it is and sizes can be compared. A video gets a strip of frames from
+first to last; `write_animation` makes it move.
 """
 
 from __future__ import annotations
@@ -43,16 +44,24 @@ def draw_contact_sheet(
     pictures: Sequence[Picture], *, columns: int = 4, cell: int = 240, title: str = "", font_size: int = 13
 ) -> Image:
     """A grid of pictures (of a video its middle frame), each fitted into `cell` x `cell` pixels over its caption."""
-    cells = [_Cell(picture, [_middle(picture.pixels)], cell, font_size) for picture in pictures]
-    return _draw_sheet(cells, min(columns, max(1, len(cells))), title, font_size)
+    scale = _scale(pictures, cell)
+    cells = [_Cell(picture, [_middle(picture.pixels)], cell, scale, font_size) for picture in pictures]
+    return _draw_sheet(cells, columns, title, font_size)
 
 
 def draw_filmstrips(
-    pictures: Sequence[Picture], *, frames: int = 5, height: int = 140, title: str = "", font_size: int = 13
+    pictures: Sequence[Picture],
+    *,
+    frames: int = 5,
+    height: int = 140,
+    columns: int = 1,
+    title: str = "",
+    font_size: int = 13,
 ) -> Image:
-    """A row a video: `frames` frames from first to last, evenly apart, over its caption."""
-    cells = [_Cell(picture, pick_frames(picture.pixels, frames), height, font_size) for picture in pictures]
-    return _draw_sheet(cells, 1, title, font_size)
+    """Strips: of each video `frames` frames from first to last, evenly apart, over its caption."""
+    scale = _scale(pictures, height)
+    cells = [_Cell(picture, pick_frames(picture.pixels, frames), height, scale, font_size) for picture in pictures]
+    return _draw_sheet(cells, columns, title, font_size)
 
 
 def pick_frames(pixels: Pixels, count: int) -> list[Pixels]:
@@ -77,9 +86,9 @@ def write_animation(pixels: Pixels, path: str | Path, *, fps: float, scale: int 
 class _Cell:
     """A picture laid out: its frames beside each other, then the lines of its caption."""
 
-    def __init__(self, picture: Picture, frames: Sequence[Pixels], size: int, font_size: int) -> None:
+    def __init__(self, picture: Picture, frames: Sequence[Pixels], size: int, scale: int, font_size: int) -> None:
         self.ok = picture.ok
-        self.images = [_fitted(frame, size) for frame in frames]
+        self.images = [_fitted(frame, size, scale) for frame in frames]
         self.font = _font(font_size)
         gaps = 4 * (len(self.images) - 1)
         self.width = max(size, sum(image.width for image in self.images) + gaps)
@@ -112,6 +121,7 @@ class _Cell:
 def _draw_sheet(cells: list[_Cell], columns: int, title: str, font_size: int) -> Image:
     from PIL import Image, ImageDraw
 
+    columns = min(columns, max(1, len(cells)))
     rows = [cells[place : place + columns] for place in range(0, len(cells), columns)]
     width = max((cell.width for cell in cells), default=200)
     images = [max(cell.image_height for cell in row) for row in rows]
@@ -145,14 +155,19 @@ def _draw_mark(canvas: ImageDraw, right: int, top: int, size: int, ok: bool) -> 
         line((low, high), (high, low))
 
 
-def _fitted(frame: Pixels, size: int) -> Image:
-    """Within `size` x `size`: enlarged by a whole factor, or made smaller smoothly."""
+def _scale(pictures: Sequence[Picture], size: int) -> int:
+    """The whole factor by which all of them still fit into `size` x `size`; 1 where one is larger as it is."""
+    longest = max((side for picture in pictures for side in picture.pixels.shape[1:3]), default=size)
+    return max(1, size // int(longest))
+
+
+def _fitted(frame: Pixels, size: int, scale: int) -> Image:
+    """Enlarged by `scale`, or made smaller smoothly to fit into `size` x `size`."""
     from PIL import Image
 
     image = Image.fromarray(_checked(frame))
     longest = max(image.size)
-    if longest <= size:
-        scale = size // longest
+    if longest * scale <= size:
         return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     shrink = size / longest
     return image.resize((round(image.width * shrink), round(image.height * shrink)), Image.Resampling.LANCZOS)

@@ -103,9 +103,11 @@ def _size(one: Played) -> str:
 
 def _figure(one: Played, runs: Sequence[Run], shown: str) -> str:
     asked = f"{short_name(one)}, {one.arrival.shape}, due in {one.arrival.slo_s or 0:.1f} s"
-    ends = "<br>".join(
-        f'<span class="{"met" if run.played[one.number].met else "late"}">{escape(took(run, one.number))}</span>'
-        for run in runs
-    )
+    ends = "<br>".join(_end(run, one.number) for run in runs)
     caption = f"<b>{escape(one.arrival.prompt)}</b><br>{asked}<br>{ends}"
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _end(run: Run, place: int) -> str:
+    kind = "late" if run.played[place].met is False else "met"
+    return f'<span class="{kind}">{escape(took(run, place))}</span>'

@@ -193,7 +193,7 @@ def _draw_losses(axes: Axes, story: Story, frame: _Frame) -> None:
 def _dress(axes: Axes, frame: _Frame) -> None:
     axes.set_xlim(frame.x(frame.low), frame.x(frame.high))
     axes.set_ylim(frame.bottom, -1.35)
-    ticks = {-0.75: "deadlines", **{row: f"rank {rank}" for rank, row in frame.rows.items()}}
+    ticks: dict[float, str] = {-0.75: "deadlines"} | {row: f"rank {rank}" for rank, row in frame.rows.items()}
     if frame.lanes:
         top = len(frame.rows) - 0.4
         axes.axhline(top, color=FAINT, linewidth=0.8)

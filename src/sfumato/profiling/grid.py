@@ -27,7 +27,7 @@ class Grid(Value, frozen=True, kw_only=True):
 
 
 GRIDS = {
-    "quick": Grid(sizes=3, frames=2, batches=(1, 2, 4), seconds=0.8),
+    "quick": Grid(sizes=3, frames=2, batches=(1, 2, 4), seconds=0.5),
     "full": Grid(sizes=5, frames=4, batches=(1, 2, 4, 8), seconds=4.0, both=True),
 }
 

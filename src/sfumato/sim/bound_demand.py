@@ -1,0 +1,152 @@
+"""What the offline bound knows of a workload, as arrays: windows of all requests, ways to do a stage, what ranks give.
+
+A stage of a request has a window of its own within the request's: it cannot begin before the stages ahead of it can be
+done, nor end when those behind it no longer can be, each at its fastest. A request that would be late alone is left
+out.
+
+What the pool gives are `capacity` seconds a second of several things, so that kinds of ranks are told apart:
+- the time of all ranks;
+- of the ranks of each kind as the first of a group, which sets the group's pace;
+- of the ranks from each kind's first on: no group that such a rank leads reaches back beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.core.cost import Costs
+from sfumato.core.values import STAGES, ModelSpec, RankInfo, Request, Stage
+from sfumato.sim.modes import Catalogue, Mode
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NEAR = 1e-9  # seconds that windows are wider than asked: rounding must not make a request impossible
+
+
+class Way(NamedTuple):
+    """A mode for a whole stage: wall seconds, what it takes of each capacity, and how many must share it."""
+
+    wall_s: float
+    use: Floats
+    batch: int
+
+
+class Task(NamedTuple):
+    """A stage of one kind of request: its ways (none if it takes no time), and who could share a batch of it."""
+
+    fastest_s: float
+    ways: tuple[Way, ...]
+    pool: Any
+
+
+class Cells(NamedTuple):
+    """Pairs of a window and an interval that it touches, and the seconds of the window in the interval."""
+
+    who: Ints
+    at: Ints
+    seconds: Floats
+
+
+class Demand:
+    """Requests that would be on time alone, in order of arrival; `tasks` of a kind are its three stages."""
+
+    def __init__(
+        self, requests: Sequence[Request], ranks: Sequence[RankInfo], models: Mapping[str, ModelSpec], costs: Costs
+    ) -> None:
+        catalogue = Catalogue(requests, ranks, models, costs)
+        self._starts = {info.device: min(r.rank for r in ranks if r.device == info.device) for info in ranks}
+        self.capacity = self._capacity(ranks)
+        kinds: dict[Any, int] = {}
+        self.tasks: list[tuple[Task, ...]] = []
+        kind = []
+        for request in requests:
+            key = request.model, request.shape, request.steps, request.guided
+            if key not in kinds:
+                kinds[key] = len(self.tasks)
+                model = models[request.model]
+                self.tasks.append(tuple(self._task(request, model, stage, catalogue) for stage in STAGES))
+            kind.append(kinds[key])
+        self._place(np.array(kind, dtype=np.int64), requests)
+
+    def _place(self, kind: Ints, requests: Sequence[Request]) -> None:
+        """The windows of all requests that are possible, and of their stages."""
+        arrived = np.array([request.arrived_at for request in requests])
+        deadline = np.array([request.deadline for request in requests], dtype=np.float64)
+        fastest = np.array([[task.fastest_s for task in tasks] for tasks in self.tasks]).reshape(-1, len(STAGES))[kind]
+        order = np.argsort(arrived, kind="stable")
+        order = order[(arrived + fastest.sum(axis=1) <= deadline + NEAR)[order]]
+        self.kind, self.arrived, self.deadline = kind[order], arrived[order], deadline[order]
+        done = np.cumsum(fastest[order], axis=1).T  # after each stage
+        self.opens = self.arrived + np.vstack((np.zeros(len(order)), done[:-1])) - NEAR
+        self.closes = self.deadline - (done[-1] - done) + NEAR
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def crowds(self, edges: Floats) -> dict[Any, Ints]:
+        """By pool, the most requests in each interval that could be in the same stage at one instant."""
+        members: dict[Any, list[tuple[int, int]]] = {}
+        for kind, tasks in enumerate(self.tasks):
+            for stage, task in enumerate(tasks):
+                members.setdefault((stage, task.pool), []).append((kind, stage))
+        return {pool: self._crowd(of, edges) for pool, of in members.items()}
+
+    def _crowd(self, members: Sequence[tuple[int, int]], edges: Floats) -> Ints:
+        stage = members[0][1]
+        chosen = np.isin(self.kind, [kind for kind, _ in members])
+        opens, closes = np.sort(self.opens[stage][chosen]), np.sort(self.closes[stage][chosen])
+        when = np.concatenate((edges[:-1], opens))
+        found = np.zeros(len(edges) - 1, dtype=np.int64)
+        together = np.searchsorted(opens, when, "right") - np.searchsorted(closes, when, "left")
+        np.maximum.at(found, np.clip(np.searchsorted(edges, when, "right") - 1, 0, len(found) - 1), together)
+        return found
+
+    # -- what a stage takes ----------------------------------------------------------------------------------------
+
+    def _task(self, request: Request, model: ModelSpec, stage: Stage, catalogue: Catalogue) -> Task:
+        units = model.units(stage, request.shape, request.steps)
+        ways = tuple(
+            Way(units * mode.wall_s, units * self._use(mode), mode.batch) for mode in catalogue.modes(request, stage)
+        )
+        fastest_s = min((way.wall_s for way in ways), default=np.inf)
+        shape = None if model.stage(stage).packs else request.shape
+        return Task(fastest_s, ways if fastest_s > 0 else (), (request.model, request.guided, shape))
+
+    def _cuts(self) -> list[int]:
+        """Where kinds begin, but for the first: ranks from there on are counted apart."""
+        return sorted(self._starts.values())[1:]
+
+    def _capacity(self, ranks: Sequence[RankInfo]) -> Floats:
+        found = [len(ranks)]
+        if self._cuts():
+            found += [sum(info.device == device for info in ranks) for device in self._starts]
+            found += [sum(info.rank >= cut for info in ranks) for cut in self._cuts()]
+        return np.array(found, dtype=np.float64)
+
+    def _use(self, mode: Mode) -> Floats:
+        found = [mode.rank_s]
+        if self._cuts():
+            found += [mode.lead_s * (mode.device == device) for device in self._starts]
+            found += [mode.rank_s * (self._starts[mode.device] >= cut) for cut in self._cuts()]
+        return np.array(found)
+
+
+def cells_of(opens: Floats, closes: Floats, edges: Floats) -> Cells:
+    """Every interval that a window touches."""
+    first, last = spans(opens, closes, edges)
+    count = last - first
+    who = np.repeat(np.arange(len(opens)), count)
+    at = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count - first, count)
+    seconds = np.minimum(closes[who], edges[at + 1]) - np.maximum(opens[who], edges[at])
+    return Cells(who, at, seconds)
+
+
+def spans(opens: Floats, closes: Floats, edges: Floats) -> tuple[Ints, Ints]:
+    """The intervals, from and to, that windows touch."""
+    first = np.maximum(0, np.searchsorted(edges, opens, "right") - 1)
+    return first, np.minimum(len(edges) - 1, np.searchsorted(edges, closes, "left"))

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sfumato.assemble import policy_named
 from sfumato.core.commands import Launch
+from sfumato.core.cost import Work
 from sfumato.core.events import AnyEvent, Arrived, Draining, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
@@ -18,6 +20,14 @@ from sfumato.policies.bucketed import split
 from sfumato.policies.sizes import degree_for
 from sfumato.sim import Simulation
 from tests.costs import PlainCosts
+
+
+class EfficientCosts(PlainCosts):
+    """Steps keep all of their speed-up to degree 4, and gain nothing beyond."""
+
+    def unit_s(self, work: Work) -> float:
+        alone_s = super().unit_s(replace(work, degree=1))
+        return alone_s / min(work.degree, 4)
 
 
 def world(*, packs: bool = False, batch: int = 4) -> dict[str, ModelSpec]:
@@ -95,6 +105,31 @@ def test_a_drained_rank_is_not_waited_for() -> None:
 def test_an_unknown_rule_is_an_error_that_names_the_option() -> None:
     with pytest.raises(ConfigError, match="static"):
         policy_named("static", {"rule": "best"})
+
+
+# -- fixed and srtf --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4, 8])
+def test_a_fixed_degree_is_kept_for_steps_whatever_the_size(degree: int) -> None:
+    line = [asked("a", 0.0, 256), asked("b", 0.0, 2048)]
+    launches, _ = play("fixed", line, ranks=8, degree=degree)
+    assert {len(one.chunk.group) for job in ("a", "b") for one in steps_of(launches, job)} == {degree}
+
+
+def test_srtf_looks_at_the_whole_request_and_by_stages_at_the_stage_alone() -> None:
+    """When `deep` has 1 s of decode left, `brief` has 1/64 s of encode, and 1.6 s in all."""
+    line = [asked("deep", 0.0, 1024, steps=1), asked("brief", 1.0, 256, steps=6)]
+    for name, first in (("srtf", "deep"), ("srtf_stages", "brief")):
+        launches, _ = play(name, line)
+        after = [one.chunk.jobs[0] for one in launches if one.seq > steps_of(launches, "deep")[0].seq]
+        assert after[0] == first
+
+
+def test_by_stages_steps_get_the_widest_efficient_degree_and_decode_one_rank() -> None:
+    launches, _ = play("srtf_stages", [asked("a", 0.0, 256)], ranks=8, costs=EfficientCosts)
+    assert {len(one.chunk.group) for one in steps_of(launches, "a")} == {4}
+    assert {len(one.chunk.group) for one in launches if one.chunk.stage is Stage.DECODE} == {1}
 
 
 # -- bucketed ---------------------------------------------------------------------------------------------------------

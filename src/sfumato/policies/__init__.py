@@ -4,6 +4,7 @@ POLICIES: dict[str, str] = {
     "fixed": "sfumato.policies.fixed:Fixed",
     "edf": "sfumato.policies.ordered:EarliestDeadline",
     "srtf": "sfumato.policies.ordered:ShortestRemaining",
+    "srtf_stages": "sfumato.policies.ordered:ShortestStage",
     "sjf": "sfumato.policies.sjf:ShortestJob",
     "static": "sfumato.policies.static:Static",
     "bucketed": "sfumato.policies.bucketed:Bucketed",

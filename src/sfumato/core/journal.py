@@ -14,6 +14,7 @@ import msgspec
 
 from sfumato.core.commands import AnyCommand
 from sfumato.core.events import AnyEvent
+from sfumato.core.policy import Reason
 from sfumato.core.values import Group, Job, JobState, PartId, Rank, RankInfo, Running, Value
 
 
@@ -36,12 +37,13 @@ class Checkpoint(Value, frozen=True, kw_only=True, tag=True):
     ended: dict[JobState, int]
 
 
-class Record(Value, frozen=True, kw_only=True, tag=True):
-    """One call of `Serving.handle`. `broken` says which law the policy's plan broke, if it did."""
+class Record(Value, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """One call of `Serving.handle`. `broken` says which law the policy's plan broke; `reasons` explain the plan."""
 
     events: tuple[AnyEvent, ...]
     commands: tuple[AnyCommand, ...]
     broken: str = ""
+    reasons: tuple[Reason, ...] = ()
 
 
 Entry = Checkpoint | Record

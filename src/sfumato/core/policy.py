@@ -30,8 +30,28 @@ class Refusal(Value, frozen=True, kw_only=True):
     reason: str
 
 
+class Reason(Value, frozen=True, kw_only=True):
+    """Why a job was launched as it was, for people. `standing`: kept, given up, late, best effort; `why` in words.
+
+    `slack_s` is how long it could still wait and then just make its deadline (None: it has none), `work_s` the least
+    GPU-seconds that it still takes for that, `least_degree` the degree that this begins with, `others` who shares.
+    """
+
+    job: str
+    standing: str
+    why: str
+    slack_s: float | None
+    work_s: float
+    least_degree: int
+    degree: int
+    others: tuple[str, ...] = ()
+
+
 class Plan(Value, frozen=True, kw_only=True):
-    """What the policy wants now. Launches take effect in their order; everything else before them."""
+    """What the policy wants now. Launches take effect in their order; everything else before them.
+
+    `reasons` are journalled and decide nothing; a policy gives them where it was asked to.
+    """
 
     launches: tuple[Chunk, ...] = ()
     halts: tuple[Halt, ...] = ()
@@ -41,6 +61,7 @@ class Plan(Value, frozen=True, kw_only=True):
     drops: tuple[Drop, ...] = ()
     wake_at: float | None = None
     memo: Any = None
+    reasons: tuple[Reason, ...] = ()
 
 
 class Policy(Protocol):

@@ -1,14 +1,17 @@
-"""How fast every live request can go, and how it stands against its deadline: what the published policies compute with.
+"""How fast every live request can go, and how it stands against its deadline: what policies compute with.
 
 A running request is weighed from the predicted end of its chunk. Encode and decode are set aside as fixed seconds at
 their narrowest degree; only denoising steps change their degree. Requests of one kind share a `Pace`, read off the cost
 model once a plan. `start_s` prices a launch with a move, so that what is planned with it ends no later than planned.
+
+The least GPU-seconds that still meet a deadline need at most two degrees, the wide one first (TetriServe, ASPLOS'26,
+deadline-aware allocation), and those are neighbours on the lower convex hull of (seconds, GPU-seconds) a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 
 from sfumato.core.cost import Work
 from sfumato.core.values import Group, Job, Rank, Stage, Value
@@ -16,17 +19,44 @@ from sfumato.core.view import View
 
 
 class Pace(Value, frozen=True, kw_only=True):
-    """Seconds of one kind of request: a step by degree (ascending), one encode, a unit of decode, a launch."""
+    """Seconds of one kind of request: a step by degree (ascending), one encode, a unit of decode, a launch.
+
+    `hull` are the degrees that are worth it, as (degree, seconds a step), from the least GPU-seconds to the fastest.
+    """
 
     steps: tuple[tuple[int, float], ...]
+    hull: tuple[tuple[int, float], ...]
     fastest_s: float
     encode_s: float
     decode_s: float
     decode_units: int
     start_s: float
 
+    @property
+    def least_s(self) -> float:
+        """The least GPU-seconds that a step takes."""
+        return self.hull[0][0] * self.hull[0][1]
+
     def step_s(self, degree: int) -> float:
         return next(seconds for k, seconds in self.steps if k == degree)
+
+    def unit_s(self, stage: Stage, degree: int) -> float:
+        """Seconds of a unit of `stage`; only steps change with the degree."""
+        if stage is Stage.DIFFUSE:
+            return self.step_s(degree)
+        return self.encode_s if stage is Stage.ENCODE else self.decode_s
+
+    def least_work(self, steps: int, time_s: float) -> tuple[float, int] | None:
+        """(GPU-seconds, first degree) of the cheapest way to do `steps` in `time_s`; None: the fastest takes longer."""
+        narrow, narrow_s = self.hull[0]
+        if steps * narrow_s <= time_s + 1e-9:
+            return narrow * steps * narrow_s, narrow
+        for wide, wide_s in self.hull[1:]:
+            if steps * wide_s <= time_s + 1e-9:
+                first = min(steps, ceil((steps * narrow_s - time_s) / (narrow_s - wide_s) - 1e-9))
+                return wide * first * wide_s + narrow * (steps - first) * narrow_s, wide
+            narrow, narrow_s = wide, wide_s
+        return None
 
 
 class Standing(Value, frozen=True, kw_only=True):
@@ -69,29 +99,55 @@ def standings(view: View) -> list[Standing]:
         pace = paces.get(kind) or paces.setdefault(kind, pace_of(view, job))
         running = None if job.chunk is None else view.running[job.chunk]
         at = view.now if running is None else max(view.now, running.ends_at)
-        steps, ends_s = _left(job, pace, 0 if running is None else running.chunk.units)
+        steps, ends_s = left(job, pace, 0 if running is None else running.chunk.units)
         deadline = inf if request.deadline is None else request.deadline
         result.append(Standing(job=job, pace=pace, at=at, deadline=deadline, steps=steps, ends_s=ends_s))
     return result
 
 
-def pace_of(view: View, job: Job) -> Pace:
-    """What the cost model says of the kind of `job`, at the degrees that the pool has ranks for."""
-    model = view.models[job.request.model]
-    degrees = sorted(k for k in model.diffuse.degrees if k <= len(view.ranks)) or [min(model.diffuse.degrees)]
-    steps = tuple((k, view.unit_s(job, Stage.DIFFUSE, degree=k)) for k in degrees)
-    request = job.request
-    step = Work(
-        model=request.model, stage=Stage.DIFFUSE, shapes=(job.shape,), guided=request.guided, device=view.device
-    )
+def pace_of(view: View, job: Job, *, rank: Rank = -1, most: int = 0, factor: float = 1.0) -> Pace:
+    """What the cost model says of the kind of `job`, at the degrees that the pool has ranks for.
+
+    With `rank` on its kind of device, up to `most` of them, `factor` times as slow.
+    """
+    model, request = view.models[job.request.model], job.request
+    most = most or len(view.ranks)
+    degrees = sorted(k for k in model.diffuse.degrees if k <= most) or [min(model.diffuse.degrees)]
+    steps = tuple((k, factor * view.unit_s(job, Stage.DIFFUSE, degree=k, rank=rank)) for k in degrees)
+    device = view.ranks[rank].device if rank in view.ranks else view.device
+    step = Work(model=request.model, stage=Stage.DIFFUSE, shapes=(job.shape,), guided=request.guided, device=device)
     return Pace(
         steps=steps,
+        hull=hull_of(steps),
         fastest_s=min(seconds for _, seconds in steps),
-        encode_s=view.unit_s(job, Stage.ENCODE, degree=min(model.encode.degrees)),
-        decode_s=view.unit_s(job, Stage.DECODE, degree=min(model.decode.degrees)),
+        encode_s=factor * view.unit_s(job, Stage.ENCODE, degree=min(model.encode.degrees), rank=rank),
+        decode_s=factor * view.unit_s(job, Stage.DECODE, degree=min(model.decode.degrees), rank=rank),
         decode_units=model.units(Stage.DECODE, job.shape, job.steps),
         start_s=view.costs.start_s(step, (0,), ((-1,),)),
     )
+
+
+def hull_of(steps: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """From the cheapest to the fastest: the degrees of which neighbours mix to the least GPU-seconds at any speed."""
+    least = min(degree * seconds for degree, seconds in steps)
+    found: list[tuple[int, float]] = []
+    for degree, seconds in steps:
+        if not found:
+            if degree * seconds == least:
+                found.append((degree, seconds))
+            continue
+        if seconds >= found[-1][1]:
+            continue
+        while len(found) > 1 and _bends_up(found[-2], found[-1], (degree, seconds)):
+            found.pop()
+        found.append((degree, seconds))
+    return tuple(found)
+
+
+def _bends_up(a: tuple[int, float], b: tuple[int, float], c: tuple[int, float]) -> bool:
+    """Whether b lies above the line from a to c, in GPU-seconds over seconds."""
+    (ka, sa), (kb, sb), (kc, sc) = a, b, c
+    return (kb * sb - ka * sa) * (sa - sc) >= (kc * sc - ka * sa) * (sa - sb)
 
 
 def pick(view: View, job: Job, free: Sequence[Rank], degree: int, avoid: Sequence[Rank] = ()) -> Group | None:
@@ -108,7 +164,7 @@ def narrowest(view: View, job: Job) -> int:
     return min(view.models[job.request.model].stage(job.stage).degrees)
 
 
-def _left(job: Job, pace: Pace, ahead: int) -> tuple[int, float]:
+def left(job: Job, pace: Pace, ahead: int) -> tuple[int, float]:
     """Steps left, and seconds of encode and decode left, once `ahead` more units of its stage are done."""
     done = job.done + ahead
     if job.stage is Stage.DECODE:

@@ -142,8 +142,16 @@ class _Teller:
             self._event(event)
         for command in record.commands:
             self._command(command)
+        self._explain(record)
         if record.broken:
             self._broken.append((self.now, record.broken))
+
+    def _explain(self, record: Record) -> None:
+        """Give the chunks that were launched just now their reasons."""
+        why = {reason.job: reason for reason in record.reasons}
+        for command in record.commands if why else ():
+            if isinstance(command, Launch) and command.chunk.jobs[0] in why:
+                self._open[command.seq] = replace(self._open[command.seq], reason=why[command.chunk.jobs[0]])
 
     def _event(self, event: AnyEvent) -> None:
         match event:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import field
 
+from sfumato.core.policy import Reason
 from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Stage, Value
 
 DELIVERED = frozenset({JobState.DONE, JobState.LATE})
@@ -18,7 +19,8 @@ class Span(Value, frozen=True, kw_only=True):
     """A chunk as it happened. `gained` is the units of each of its jobs, `seconds` the measured time of its units.
 
     `fate` is "lost" when a rank of its group died, "open" when the journal ends before it does (`end` is then the
-    journal's). A `halted` chunk was told to stop early; one that `moved` fetched a latent from other ranks.
+    journal's). A `halted` chunk was told to stop early; one that `moved` fetched a latent from other ranks. `reason`
+    says why it was launched, where the policy was asked to tell.
     """
 
     seq: int
@@ -32,6 +34,7 @@ class Span(Value, frozen=True, kw_only=True):
     gained: dict[str, int] = field(default_factory=dict)
     halted: bool = False
     moved: bool = False
+    reason: Reason | None = None
     fate: Literal["done", "failed", "lost", "open"] = "done"
 
     @property

@@ -1,4 +1,5 @@
-"""Who may share a chunk: requests of one kind whose steps cost less together than one by one.
+"""Who may share a chunk: requests of one kind whose units cost less together than one by one, also of unlike sizes
+where the model packs them.
 
 A request joins only if every member with a deadline that can still be met meets it at the batch's speed to its end (a
 looser test lost ten points of attainment in the prototype), and only while the profile says that it pays.
@@ -8,39 +9,60 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sfumato.core.values import Stage
+from sfumato.core.cost import Work
+from sfumato.core.values import Group, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.outlook import Outlook
 
 PAYS = 0.95  # a larger batch must take at most this share of the time that its members take apart
+TRIED = 64  # left-over requests that are looked at for one chunk: the most urgent ones
 
 
-def batch_of(view: View, lead: Outlook, degree: int, others: Iterable[Outlook]) -> tuple[list[Outlook], float]:
-    """(members, seconds a step) of the chunk that `lead` opens on `degree` ranks; `others` are tried in their order."""
-    members, step_s = [lead], lead.step_s(degree)
-    most = view.models[lead.job.request.model].diffuse.max_batch
-    if lead.job.stage is not Stage.DIFFUSE or most == 1:
-        return members, step_s
+def batch_of(
+    view: View, lead: Outlook, group: Group, part: int, others: Iterable[Outlook]
+) -> tuple[list[Outlook], float]:
+    """(members, seconds a unit) of the chunk that `lead` opens on `group`; `others` are tried in their order."""
+    degree = len(group)
+    members, unit_s = [lead], lead.step_s(degree, part)
+    spec = view.models[lead.job.request.model].stage(lead.job.stage)
+    if spec.max_batch == 1:
+        return members, unit_s
+    device = view.ranks[group[0]].device
+    slow = unit_s / view.unit_s(lead.job, degree=degree, rank=group[0]) if unit_s else 1.0
+    tried = 0
     for other in others:
-        if len(members) == most:
+        if len(members) == spec.max_batch or tried == TRIED:
             break
-        if not _alike(lead, other):
+        if not _alike(lead, other, packs=spec.packs) or not all(view.can_run(other.job, rank) for rank in group):
             continue
-        together_s = view.unit_s(lead.job, degree=degree, batch=len(members) + 1)
-        if together_s > PAYS * (step_s + lead.step_s(degree)):
-            break
+        tried += 1
+        shapes = tuple(o.job.shape for o in (*members, other))
+        request, stage = lead.job.request, lead.job.stage
+        work = Work(
+            model=request.model, stage=stage, shapes=shapes, degree=degree, guided=request.guided, device=device
+        )
+        together_s = slow * view.costs.unit_s(work)
+        if together_s > PAYS * (unit_s + other.step_s(degree, part)):
+            if not spec.packs:
+                break
+            continue
         if all(_makes_it(o, together_s) for o in (*members, other)):
             members.append(other)
-            step_s = together_s
-    return members, step_s
+            unit_s = together_s
+    return members, unit_s
 
 
-def _alike(one: Outlook, other: Outlook) -> bool:
+def _alike(one: Outlook, other: Outlook, *, packs: bool) -> bool:
     a, b = one.job, other.job
-    same = a.request.model == b.request.model and a.request.guided == b.request.guided
-    return same and b.stage is Stage.DIFFUSE and a.shape == b.shape and a.done <= a.saved and b.done <= b.saved
+    if a.stage is not b.stage or a.request.model != b.request.model or a.request.guided != b.request.guided:
+        return False
+    return (packs or a.shape == b.shape) and a.done <= a.saved and b.done <= b.saved
 
 
-def _makes_it(o: Outlook, step_s: float) -> bool:
-    """Whether a request that could be on time stays on time at this step time to its end."""
-    return o.hopeless or o.ready_at + o.steps * step_s + o.ends_s <= o.deadline
+def _makes_it(o: Outlook, unit_s: float) -> bool:
+    """Whether a request that could be on time stays on time at this speed to its end."""
+    if o.hopeless:
+        return True
+    if o.job.stage is Stage.DIFFUSE:
+        return o.ready_at + o.steps * unit_s + o.ends_s <= o.deadline
+    return o.laxity >= unit_s - o.step_s(1)

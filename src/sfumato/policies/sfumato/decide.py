@@ -2,33 +2,41 @@
 
 On each batch of events:
 1. Weigh every live request (`outlook`): least GPU-seconds that meet its deadline, first degree of that, or hopeless.
-2. Choose whom to save (`keep`).
+2. Choose whom to save (`keep`); refuse or lower arrivals that cannot be saved, if admission says so (`admit`).
 3. Launch kept requests by laxity at that degree; narrower only if a step stays short and the deadline still holds.
 4. Then given-up work (least first), late work and best effort (least left first), only where a step is short, so that
-   work that cannot be saved never blocks work that can.
+   work that cannot be saved never blocks work that can. A small share of the pool is theirs whatever comes (`shares`).
 5. Double degrees while ranks are free and efficiency stays above one half, best saving first.
 6. Whoever is left over and of the same kind joins a chunk (`batch`), if all of its members still make their deadlines.
 7. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit.
+8. Where not all weights are resident, load what waits most and drop what waits least (`weights`).
 
-The choice and its constants are a prototype's (docs/decisions/0005); none is tuned to a workload. It does not load
-weights or look ahead yet.
+Its constants are a prototype's (docs/decisions/0005, 0010); none is tuned to a workload.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-import msgspec
+from msgspec.structs import replace
 
-from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Group, Job, Rank, Stage
+from sfumato.core.policy import Admission, Plan, Reason, Refusal
+from sfumato.core.values import Chunk, JobState, Rank, Shape
 from sfumato.core.view import View
-from sfumato.policies.sfumato.batch import batch_of
-from sfumato.policies.sfumato.keep import Memo, kept, remembered
-from sfumato.policies.sfumato.outlook import Outlook, Speeds, outlook_of, speeds_of
+from sfumato.policies.sfumato.admit import lowered, refusal
+from sfumato.policies.sfumato.board import Board, Seat
+from sfumato.policies.sfumato.choices import Choices
+from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
+from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
+from sfumato.policies.sfumato.memory import Bytes, Memory
+from sfumato.policies.sfumato.outlook import Outlook, Paces, outlook_of, parts_of, weigh
+from sfumato.policies.sfumato.residuals import observed, watch
+from sfumato.policies.sfumato.shares import earned, launch_owed, paid
+from sfumato.policies.sfumato.weights import Exchange, all_there
 
 UNHURRIED_S = 2.0  # slack assumed before any request with a deadline was seen: chunks of 0.1 s
-EFFICIENT = 0.5  # a wider group must use its added ranks at least this well; flat from .45 to .6 in the prototype
+
+Launched = list[tuple[Seat, Chunk, float]]
 
 
 class Sfumato:
@@ -37,146 +45,172 @@ class Sfumato:
     name = "sfumato"
     work_conserving = False  # it rather leaves ranks free than lets a long step of lost work block them
     Memo = Memo
+    Options = Choices
 
-    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-        """Shares of the tightest slack: the length of a chunk, and the longest step of kept work that runs narrower."""
-
-        quantum: float = 0.05
-        limit: float = 0.25
-
-    def __init__(self, options: Options | None = None) -> None:
-        self._options = options or self.Options()
+    def __init__(self, options: Choices | None = None) -> None:
+        self._choices = options or Choices()
+        self._bytes = Bytes()
 
     def plan(self, view: View) -> Plan:
-        outlooks = weigh(view)
-        memo = remembered(view.memo or Memo(), outlooks, view.now)
-        ready = [o for o in outlooks if o.job.chunk is None]
-        if not ready or not view.free:
-            return Plan(memo=memo)
-        busy = sum((r.ends_at - view.now) * len(r.chunk.group) for r in view.running.values() if r.ends_at > view.now)
-        keep = kept(outlooks, memo, view.now, len(view.ranks), busy)
-        slack_s = memo.tightest_s or UNHURRIED_S
-        board = Board(view, self._options.quantum * slack_s, self._options.limit * slack_s)
-        board.launch_kept([o for o in ready if o.job.id in keep])
-        board.launch_rest([o for o in ready if o.job.id not in keep])
-        board.widen()
-        return Plan(launches=tuple(board.chunks(ready)), memo=memo)
+        return Decision(view, self._choices, self._bytes).plan() if view.ranks else Plan(memo=view.memo)
 
 
-def weigh(view: View) -> list[Outlook]:
-    """The outlook of every live job, a running one's from the end of its chunk."""
-    kinds: dict[tuple[str, object, int, bool], Speeds] = {}
-    result = []
-    for job in view.jobs:
-        request = job.request
-        kind = (request.model, job.shape, job.steps, request.guided)
-        speeds = kinds.get(kind)
-        if speeds is None:
-            speeds = kinds[kind] = speeds_of(view, job, job.shape)
-        if job.chunk is None:
-            result.append(outlook_of(job, speeds, view.now, 0))
-        else:
-            running = view.running[job.chunk]
-            result.append(outlook_of(job, speeds, max(view.now, running.ends_at), running.chunk.units))
-    return result
+class Decision:
+    """One call of `plan`."""
 
+    def __init__(self, view: View, choices: Choices, sizes: Bytes) -> None:
+        self._view, self._choices, self._bytes = view, choices, sizes
+        memo: Memo = view.memo or Memo()
+        self._residuals = observed(memo.residuals, view)
+        self._parts = parts_of(view, self._residuals)
+        self._paces = Paces(view, self._parts)
+        self._slack_s = memo.tightest_s or UNHURRIED_S
+        self._quantum_s = choices.quantum * self._slack_s
+        self._outlooks = weigh(view, self._paces, self._residuals, self._quantum_s)
+        self._fresh = fresh(memo, self._outlooks)
+        self._memo = demand_of(memo, self._fresh)
+        since_s = view.now - memo.at if memo.at >= 0 else 0.0
+        self._owed = earned(memo.owed, choices, self._outlooks, since_s * len(view.ranks))
+        running = view.running.values()
+        self._busy_s = sum((r.ends_at - view.now) * len(r.chunk.group) for r in running if r.ends_at > view.now)
+        self._capacity = Capacity(self._memo, view.now, self._strength())
 
-class Board:
-    """One decision in the making: which free ranks go to whom."""
+    def plan(self) -> Plan:
+        view = self._view
+        keep = self._kept(self._outlooks)
+        admissions, refusals = self._admit(keep) if self._choices.admission != "accept" else ((), ())
+        exchange = None if all_there(view) else Exchange(view, self._outlooks, self._memo, self._bytes)
+        if exchange is not None:
+            exchange.decide()
+        dropping = {drop.rank for drop in exchange.drops} if exchange else set()
+        changed = {*(each.job for each in admissions), *(each.job for each in refusals)}
+        ready = [o for o in self._outlooks if o.job.chunk is None and o.job.request.id not in changed]
+        launches = self._launches(ready, keep, dropping) if ready and view.free else []
+        return Plan(
+            launches=tuple(chunk for _, chunk, _ in launches),
+            admissions=admissions,
+            refusals=refusals,
+            loads=tuple(exchange.loads) if exchange else (),
+            drops=tuple(exchange.drops) if exchange else (),
+            # an admission takes effect with this plan, so its request is launched by the next one
+            wake_at=view.now if admissions else None,
+            memo=self._remembered(launches, keep),
+            reasons=self._reasons(launches, keep) if self._choices.explain else (),
+        )
 
-    def __init__(self, view: View, quantum_s: float, limit_s: float) -> None:
-        self._view = view
-        self._quantum_s = quantum_s
-        self._limit_s = limit_s
-        self._free: list[Rank] = list(view.free)
-        self._given: list[tuple[Outlook, Group]] = []
+    # -- whom to save --------------------------------------------------------------------------------------------------
 
-    def launch_kept(self, ready: Sequence[Outlook]) -> None:
-        """By laxity, at the degree of the least work; narrower where that still makes the deadline."""
-        for o in sorted(ready, key=_urgency):
-            able = self._able(o.job)
-            if len(able) >= o.degree:
-                self._give(o, o.degree, able)
+    def _kept(self, outlooks: Sequence[Outlook]) -> set[str]:
+        choices = self._choices
+        safe = guaranteed(outlooks, self._owed) if choices.shares else ()
+        return kept(outlooks, self._capacity, self._view.now, self._busy_s, weights=choices.weights, safe=safe)
+
+    def _strength(self) -> float:
+        """Ranks, a slower one counted for what it does beside those of the first part."""
+        if len(self._parts) == 1 or not self._outlooks:
+            return float(len(self._view.ranks))
+        first, *_ = paces = self._outlooks[0].paces
+        return sum(
+            len(part.ranks) * first.least_s / pace.least_s for part, pace in zip(self._parts, paces, strict=True)
+        )
+
+    def _admit(self, keep: set[str]) -> tuple[tuple[Admission, ...], tuple[Refusal, ...]]:
+        """What is said to arrivals that cannot be met; `keep` is for those as they asked."""
+        admissions, refusals = [], []
+        for o in self._fresh:
+            job = o.job
+            if job.request.deadline is None or job.state is not JobState.WAITING or job.request.id in keep:
                 continue
-            narrower = [k for k in self._degrees(o) if k <= len(able)]
-            if narrower and self._bearable(o, narrower[-1]):
-                self._give(o, narrower[-1], able)
+            able = self._able(o)
+            offer = lowered(job, able) if self._choices.admission == "degrade" and job.request.degradable else None
+            if offer is None:
+                refusals.append(refusal(job, self._finish_at(o, keep)))
+            else:
+                admissions.append(offer)
+        return tuple(admissions), tuple(refusals)
 
-    def launch_rest(self, ready: Sequence[Outlook]) -> None:
-        """Given-up, then late, then best-effort work, at the narrowest degree whose step is short enough."""
-        for o in sorted(ready, key=_leftover_order):
-            able = self._able(o.job)
-            degrees = self._degrees(o)
-            short = [k for k in degrees if o.step_s(k) <= self._quantum_s]
-            degree = short[0] if short else min(degrees, key=o.step_s)
-            if not short and len(able) < degree and not self._given and not self._view.running:
-                degree = max((k for k in degrees if k <= len(able)), default=degree)
-            if len(able) >= degree:
-                self._give(o, degree, able)
+    def _able(self, o: Outlook) -> Callable[[Shape, int], bool]:
+        """Whether a request could be met as something less."""
 
-    def widen(self) -> None:
-        """Double degrees while ranks are free: the best saving for each added rank first."""
-        while self._free:
-            options = [option for place in range(len(self._given)) if (option := self._wider(place))]
-            if not options:
-                return
-            _, place, group = max(options, key=lambda option: (option[0], -option[1]))
-            self._given[place] = self._given[place][0], group
-            self._free = [rank for rank in self._free if rank not in group]
+        def able(shape: Shape, steps: int) -> bool:
+            job = replace(o.job, shape=shape, steps=steps)
+            less = outlook_of(job, self._paces.of(job), self._view.now, 0, self._residuals, self._quantum_s)
+            instead = [less if other is o else other for other in self._outlooks]
+            return not less.hopeless and o.job.request.id in self._kept(instead)
 
-    def chunks(self, ready: Sequence[Outlook]) -> Iterable[Chunk]:
-        """A chunk a group: a quantum long, with those aboard who were left over."""
-        given = {o.job.id for o, _ in self._given}
-        left = sorted((o for o in ready if o.job.id not in given), key=_urgency)
-        for lead, group in self._given:
-            members, step_s = batch_of(self._view, lead, len(group), self._at_home(left, group))
-            left = [o for o in left if o not in members]
-            units = max(1, int(self._quantum_s / step_s)) if step_s > 0 else 1
-            most = min(self._view.units_left(o.job) for o in members)
-            jobs = tuple(o.job.id for o in members)
-            yield Chunk(jobs=jobs, stage=lead.job.stage, units=min(units, most), group=group)
+        return able
 
-    def _at_home(self, left: Sequence[Outlook], group: Group) -> list[Outlook]:
-        return [o for o in left if all(self._view.can_run(o.job, rank) for rank in group)]
+    def _finish_at(self, o: Outlook, keep: set[str]) -> float:
+        """When a request could be done: at its fastest, or after what is kept."""
+        work = self._busy_s + o.work + sum(other.work for other in self._outlooks if other.job.request.id in keep)
+        return self._view.now + max(o.fastest_s, work / max(1e-9, self._capacity.beside(o.work)))
 
-    def _bearable(self, o: Outlook, degree: int) -> bool:
-        step_s = o.step_s(degree)
-        return step_s <= self._limit_s and o.laxity + o.speeds.fastest_step_s - step_s >= 0
+    # -- who runs ------------------------------------------------------------------------------------------------------
 
-    def _wider(self, place: int) -> tuple[float, int, Group] | None:
-        """(seconds saved a step for each added rank, place, group) of the next degree up, if it pays and fits."""
-        o, group = self._given[place]
-        wider = next((k for k in self._degrees(o) if k > len(group)), None)
-        if wider is None or o.job.stage is not Stage.DIFFUSE:
-            return None
-        able = [rank for rank in self._free if self._view.can_run(o.job, rank)]
-        added = wider - len(group)
-        now_s, then_s = o.step_s(len(group)), o.step_s(wider)
-        if len(able) < added or now_s * len(group) / (then_s * wider) < EFFICIENT:
-            return None
-        return (now_s - then_s) / added, place, tuple(sorted((*group, *able[:added])))
+    def _launches(self, ready: Sequence[Outlook], keep: set[str], dropping: set[Rank]) -> Launched:
+        memory = Memory(self._view, self._paces.samples, self._bytes)
+        board = Board(self._view, self._parts, memory, self._quantum_s, self._choices.limit * self._slack_s)
+        board.leave_out(dropping)
+        rest = sorted((o for o in ready if o.job.request.id not in keep), key=self._rest_order)
+        first = launch_owed(self._owed, board, rest)
+        for o in sorted((o for o in ready if o.job.request.id in keep), key=_urgency):
+            if board.full:
+                break
+            board.launch_kept(o)
+        for o in rest:
+            if board.full:
+                break
+            if o is not first:
+                board.launch_rest(o, _standing(o))
+        board.widen()
+        given = {seat.o.job.request.id for seat in board.seats}
+        left = sorted((o for o in ready if o.job.request.id not in given), key=_urgency)
+        return list(board.chunks(left))
 
-    def _degrees(self, o: Outlook) -> list[int]:
-        degrees = self._view.models[o.job.request.model].stage(o.job.stage).degrees
-        return [k for k in sorted(degrees) if k <= len(self._view.ranks)]
+    def _rest_order(self, o: Outlook) -> tuple[int, float, float, str]:
+        """Given-up work (it could still make it), then late work and best effort: least left first, but aging."""
+        request = o.job.request
+        if not o.hopeless:
+            return 0, o.work, request.arrived_at, request.id
+        since = request.arrived_at if request.deadline is None else request.deadline
+        overdue_s = max(0.0, self._view.now - since)
+        return 1, o.fastest_s - self._choices.aging * overdue_s, request.arrived_at, request.id
 
-    def _able(self, job: Job) -> list[Rank]:
-        return [rank for rank in self._free if self._view.can_run(job, rank)]
+    # -- what is told --------------------------------------------------------------------------------------------------
 
-    def _give(self, o: Outlook, degree: int, able: list[Rank]) -> None:
-        """The job's own ranks first (no move), then the lowest."""
-        home = o.job.home or ()
-        group = tuple(sorted(sorted(able, key=lambda rank: (rank not in home, rank))[:degree]))
-        self._given.append((o, group))
-        self._free = [rank for rank in self._free if rank not in group]
+    def _remembered(self, launches: Launched, keep: set[str]) -> Memo:
+        watched = (*self._residuals.watched, *watch(self._view, [(chunk, unit_s) for _, chunk, unit_s in launches]))
+        return replace(
+            self._memo,
+            at=self._view.now,
+            newest=newest(self._memo, self._outlooks),
+            owed=paid(self._owed, launches, keep) if self._owed else {},
+            residuals=replace(self._residuals, watched=watched),
+        )
+
+    def _reasons(self, launches: Launched, keep: set[str]) -> tuple[Reason, ...]:
+        return tuple(
+            Reason(
+                job=seat.o.job.request.id,
+                standing="kept" if seat.o.job.request.id in keep else _standing(seat.o),
+                why=seat.why,
+                slack_s=None if seat.o.job.request.deadline is None else seat.o.laxity,
+                work_s=seat.o.work,
+                least_degree=seat.o.degree,
+                degree=len(chunk.group),
+                others=chunk.jobs[1:],
+            )
+            for seat, chunk, _ in launches
+        )
+
+
+def _standing(o: Outlook) -> str:
+    """Of a request that is not kept."""
+    if not o.hopeless:
+        return "given up"
+    return "late" if o.job.request.deadline is not None else "best effort"
 
 
 def _urgency(o: Outlook) -> tuple[float, int, float, str]:
     """The least laxity first."""
-    return o.laxity, -o.job.request.priority, o.job.request.arrived_at, o.job.id
-
-
-def _leftover_order(o: Outlook) -> tuple[int, float, float, str]:
-    """Given-up work (it could still make it) before late work before best effort; the least left first."""
-    rank = 0 if not o.hopeless else 1 if o.job.request.deadline is not None else 2
-    return rank, o.fastest_s if o.hopeless else o.work, o.job.request.arrived_at, o.job.id
+    return o.laxity, -o.job.request.priority, o.job.request.arrived_at, o.job.request.id

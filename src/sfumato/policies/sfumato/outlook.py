@@ -1,121 +1,145 @@
-"""How one request stands: the least GPU-seconds that still meet its deadline, and at which degree to go on.
+"""How one request stands: the least GPU-seconds that still meet its deadline, on which ranks, at which degree to go on.
 
-With step time s_k at degree k, n steps left and T seconds for them, a request needs either one degree with n * s_k <= T
-or two, the wide one first: x steps at a and n - x at b with x * s_a + (n - x) * s_b <= T. (TetriServe, ASPLOS'26,
-section on deadline-aware allocation.) Encode and decode take their own, narrow time and are set aside from T.
+Ranks of one kind of device that are equally fast are a `Part` of the pool; a group lies within one. Work on a part is
+counted in GPU-seconds of the first part, so that a slow device is neither cheap nor dear. A margin is kept before the
+deadline (`residuals`), but no request is given up for the margin alone.
 """
 
 from __future__ import annotations
 
-from math import ceil, inf
+from collections.abc import Sequence
+from math import inf
 
-from sfumato.core.values import Job, Shape, Stage, Value
+from sfumato.core.values import Job, Rank, Stage, Value
 from sfumato.core.view import View
+from sfumato.policies.pace import Pace, left, pace_of
+from sfumato.policies.sfumato.residuals import Residuals
 
 
-class Speeds(Value, frozen=True, kw_only=True):
-    """Seconds of a unit for one kind of request: steps by degree (ascending), encode and decode at their narrowest."""
+class Part(Value, frozen=True, kw_only=True):
+    """Ranks of one device kind, `slow` times slower than the profile says."""
 
-    steps: tuple[tuple[int, float], ...]
-    encode_s: float
-    decode_s: float
-    decode_units: int
-
-    @property
-    def fastest_step_s(self) -> float:
-        return min(seconds for _, seconds in self.steps)
+    ranks: tuple[Rank, ...]
+    device: str
+    slow: float = 1.0
 
 
 class Outlook(Value, frozen=True, kw_only=True):
     """One live job at the earliest instant that it can be planned for (`ready_at`: now, or the end of its chunk).
 
-    `work` is the least GPU-seconds that meet the deadline and `degree` the first degree of that; a job that cannot
-    meet it any more (or has none) is `hopeless`, with its least work at degree 1. `fastest_s` is the time to its end
-    with nothing in its way: `steps` left at the fastest degree, and `ends_s` of encode and decode.
+    `work` is the least GPU-seconds that meet the deadline; `part` and `degree` are where and how to begin that. A job
+    that cannot meet it any more (or has none) is `hopeless`, with its least work. `fastest_s` is the time to its end
+    with nothing in its way; `laxity` the seconds that it could still wait and then just make it. `paces` are by part.
     """
 
     job: Job
     ready_at: float
     deadline: float
     work: float
+    part: int
     degree: int
-    fastest_s: float
     steps: int
     ends_s: float
+    fastest_s: float
+    laxity: float
     hopeless: bool
-    speeds: Speeds
+    paces: tuple[Pace, ...]
+
+    def step_s(self, degree: int, part: int = 0) -> float:
+        """Seconds of a unit of the stage that comes next."""
+        return self.paces[part].unit_s(self.job.stage, degree)
+
+
+def parts_of(view: View, residuals: Residuals) -> tuple[Part, ...]:
+    """The pool by device and speed, the largest part first."""
+    slow = residuals.slowness()
+    found: dict[tuple[str, float], list[Rank]] = {}
+    for rank, info in view.ranks.items():
+        found.setdefault((info.device, slow.get(rank, 1.0)), []).append(rank)
+    parts = [Part(ranks=tuple(sorted(ranks)), device=key[0], slow=key[1]) for key, ranks in found.items()]
+    return tuple(sorted(parts, key=lambda part: (-len(part.ranks), part.slow, part.device)))
+
+
+class Paces:
+    """Paces by kind of request on every part, read off the cost model once a plan."""
+
+    def __init__(self, view: View, parts: Sequence[Part]) -> None:
+        self._view = view
+        self._parts = parts
+        self._known: dict[tuple[str, object, int, bool], tuple[Pace, ...]] = {}
+        self._samples: list[Job] = []
 
     @property
-    def laxity(self) -> float:
-        """Seconds that it could still wait and then just make it at its fastest."""
-        return self.deadline - self.ready_at - self.fastest_s
+    def samples(self) -> list[Job]:
+        """A job of every kind that was asked for."""
+        return self._samples
 
-    def step_s(self, degree: int) -> float:
-        """Seconds of a unit of the stage that comes next."""
-        if self.job.stage is Stage.DIFFUSE:
-            return next(seconds for k, seconds in self.speeds.steps if k == degree)
-        return self.speeds.encode_s if self.job.stage is Stage.ENCODE else self.speeds.decode_s
-
-
-def speeds_of(view: View, job: Job, shape: Shape) -> Speeds:
-    """Read a request kind's speeds off the cost model."""
-    model = view.models[job.request.model]
-    degrees = [d for d in model.diffuse.degrees if d <= max(1, len(view.ranks))] or [model.diffuse.degrees[0]]
-    return Speeds(
-        steps=tuple((d, view.unit_s(job, Stage.DIFFUSE, degree=d)) for d in sorted(degrees)),
-        encode_s=view.unit_s(job, Stage.ENCODE),
-        decode_s=view.unit_s(job, Stage.DECODE),
-        decode_units=model.units(Stage.DECODE, shape, job.steps),
-    )
+    def of(self, job: Job) -> tuple[Pace, ...]:
+        kind = (job.request.model, job.shape, job.steps, job.request.guided)
+        known = self._known.get(kind)
+        if known is None:
+            self._samples.append(job)
+            known = self._known[kind] = tuple(
+                pace_of(self._view, job, rank=part.ranks[0], most=len(part.ranks), factor=part.slow)
+                for part in self._parts
+            )
+        return known
 
 
-def outlook_of(job: Job, speeds: Speeds, ready_at: float, units_ahead: int) -> Outlook:
-    """Weigh a job that will have done `units_ahead` more units of its stage at `ready_at`."""
-    steps, ends_s = _left(job, speeds, units_ahead)
+def weigh(view: View, paces: Paces, residuals: Residuals, chunk_s: float) -> list[Outlook]:
+    """The outlook of every live job, in order of arrival; a running one's from the end of its chunk."""
+    result = []
+    for job in view.jobs:
+        if job.chunk is None:
+            result.append(outlook_of(job, paces.of(job), view.now, 0, residuals, chunk_s))
+        else:
+            running = view.running[job.chunk]
+            ready_at = max(view.now, running.ends_at)
+            result.append(outlook_of(job, paces.of(job), ready_at, running.chunk.units, residuals, chunk_s))
+    return result
+
+
+def outlook_of(
+    job: Job, paces: tuple[Pace, ...], ready_at: float, ahead: int, residuals: Residuals, chunk_s: float
+) -> Outlook:
+    """Weigh a job that will have done `ahead` more units of its stage at `ready_at`."""
+    steps, ends_s = left(job, paces[0], ahead)
     deadline = inf if job.request.deadline is None else job.request.deadline
-    fastest_s = ends_s + steps * speeds.fastest_step_s
-    found = _least_work(speeds.steps, steps, deadline - ready_at - ends_s) if deadline < inf else None
-    narrow, narrow_s = speeds.steps[0]
-    work, degree = found or (narrow * steps * narrow_s, narrow)
+    step_s = min(pace.fastest_s for pace in paces) if len(paces) > 1 else paces[0].fastest_s
+    fastest_s = ends_s + steps * step_s
+    laxity = deadline - ready_at - fastest_s
+    hopeless = deadline == inf or laxity < -1e-9
+    narrow, narrow_s = paces[0].hull[0]
+    found = (narrow * steps * narrow_s, 0, narrow)
+    if not hopeless:
+        if residuals.count:
+            laxity -= min(laxity, residuals.margin_s(fastest_s, chunk_s))
+        found = cheapest(paces, steps, max(steps * step_s, fastest_s - ends_s + laxity)) or found
     return Outlook(
         job=job,
         ready_at=ready_at,
         deadline=deadline,
-        work=work + ends_s,
-        degree=degree if job.stage is Stage.DIFFUSE else 1,
-        fastest_s=fastest_s,
+        work=found[0] + ends_s,
+        part=found[1],
+        degree=found[2] if job.stage is Stage.DIFFUSE else 1,
         steps=steps,
         ends_s=ends_s,
-        hopeless=found is None,
-        speeds=speeds,
+        fastest_s=fastest_s,
+        laxity=laxity,
+        hopeless=hopeless,
+        paces=paces,
     )
 
 
-def _left(job: Job, speeds: Speeds, units_ahead: int) -> tuple[int, float]:
-    """Steps left, and seconds of encode and decode left."""
-    done = job.done + units_ahead
-    if job.stage is Stage.DECODE:
-        return 0, (speeds.decode_units - done) * speeds.decode_s
-    decode_s = speeds.decode_units * speeds.decode_s
-    if job.stage is Stage.ENCODE:
-        return job.steps, decode_s + (1 - done) * speeds.encode_s
-    return job.steps - done, decode_s
-
-
-def _least_work(by_degree: tuple[tuple[int, float], ...], steps: int, time_s: float) -> tuple[float, int] | None:
-    """(GPU-seconds, first degree) of the cheapest way to do `steps` in `time_s`; None if there is none."""
-    best: tuple[float, int] | None = None
-    for at, (narrow, narrow_s) in enumerate(by_degree):
-        if steps * narrow_s <= time_s:
-            option = narrow * steps * narrow_s, narrow
-            best = option if best is None or option < best else best
-            continue
-        for wide, wide_s in by_degree[at + 1 :]:
-            if wide_s >= narrow_s:
-                continue
-            wide_steps = ceil((steps * narrow_s - time_s) / (narrow_s - wide_s) - 1e-9)
-            if wide_steps > steps:
-                continue
-            option = wide * wide_steps * wide_s + narrow * (steps - wide_steps) * narrow_s, wide
-            best = option if best is None or option < best else best
+def cheapest(paces: tuple[Pace, ...], steps: int, time_s: float) -> tuple[float, int, int] | None:
+    """(GPU-seconds of the first part, part, first degree) of the least work that does `steps` in `time_s`."""
+    if len(paces) == 1:
+        alone = paces[0].least_work(steps, time_s)
+        return alone and (alone[0], 0, alone[1])
+    best: tuple[float, int, int] | None = None
+    for part, pace in enumerate(paces):
+        option = pace.least_work(steps, time_s)
+        if option is not None:
+            weighed = option[0] * paces[0].least_s / pace.least_s
+            best = min(best, (weighed, part, option[1])) if best else (weighed, part, option[1])
     return best

@@ -1,0 +1,106 @@
+"""How far chunks were from what was predicted: which ranks are slow, and how much time to leave before a deadline.
+
+Every launched chunk is watched to the plan that sees its end; log(elapsed / predicted) is folded into each of its ranks
+and into the whole. The whole gives the margin: time left grows by the mean, by a deviation that falls with the number
+of chunks left (what is independent from chunk to chunk), and by how far the mean itself wanders (what is not). Before
+anything was seen, the profile's spread stands in. Where chunks take what was predicted the margin is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log, sqrt
+from statistics import median
+
+from sfumato.core.values import Chunk, Group, Rank, Value
+from sfumato.core.view import View
+
+NEWEST = 0.25  # weight of a rank's newest chunk, as in the cost model's correction
+WINDOW = 32  # chunks over which the whole is remembered
+SLOW = 1.5  # times the median: what noise does not do, so the rank is planned for as another kind of device
+LIMIT = log(10.0)  # beyond that a chunk hung, and says nothing about the next
+
+
+class Watched(Value, frozen=True, kw_only=True):
+    """A launched chunk: its first job with that job's number of launches, its ranks, when it starts and how long."""
+
+    job: str
+    launches: int
+    group: Group
+    start: float
+    seconds: float
+
+
+class Residuals(Value, frozen=True, kw_only=True):
+    """Means of log(elapsed / predicted): of each rank, and of all chunks with variance, and the mean's own variance."""
+
+    watched: tuple[Watched, ...] = ()
+    ranks: tuple[tuple[Rank, float], ...] = ()
+    count: int = 0
+    mean: float = 0.0
+    spread: float = 0.0
+    drift: float = 0.0
+
+    def slowness(self) -> dict[Rank, float]:
+        """Ranks that take longer than the others, and how many times."""
+        if not self.ranks:
+            return {}
+        usual = median(mean for _, mean in self.ranks)
+        found = {rank: exp(mean - usual) for rank, mean in self.ranks}
+        return {rank: round(times, 1) for rank, times in found.items() if times >= SLOW}
+
+    def margin_s(self, left_s: float, chunk_s: float) -> float:
+        """Seconds to leave between the predicted end of `left_s` of work in chunks of `chunk_s` and the deadline."""
+        if not self.count:
+            return 0.0
+        late_s = left_s * (exp(max(0.0, self.mean)) - 1.0 + sqrt(self.drift))
+        return late_s + sqrt(self.spread * left_s * min(left_s, chunk_s))
+
+
+def observed(residuals: Residuals, view: View) -> Residuals:
+    """With the chunks that have ended since folded in."""
+    open_, ended = [], []
+    for watched in residuals.watched:
+        job = view.job(watched.job)
+        if job is not None and job.chunk is not None and job.launches == watched.launches:
+            open_.append(watched)
+        elif job is not None and job.launches == watched.launches and all(r in view.ranks for r in watched.group):
+            ended.append(watched)
+    if len(open_) == len(residuals.watched):
+        return residuals
+    ranks = {rank: mean for rank, mean in residuals.ranks if rank in view.ranks}
+    count, mean, spread, drift = residuals.count, residuals.mean, residuals.spread, residuals.drift
+    for watched in ended:
+        off = min(LIMIT, max(-LIMIT, log(max(1e-9, view.now - watched.start) / max(1e-9, watched.seconds))))
+        if abs(off) < 1e-6:
+            off = 0.0  # what adding up floats does
+        count = min(WINDOW, count + 1)
+        newest = max(1.0 / WINDOW, 1.0 / (count + 1))
+        before = mean
+        mean += newest * (off - mean)
+        spread += newest * ((off - before) * (off - mean) - spread)
+        drift += newest * ((mean - before) ** 2 * WINDOW / 2 - drift)
+        for rank in watched.group:
+            known = ranks.get(rank, 0.0)
+            ranks[rank] = known + NEWEST * (off - known)
+    return Residuals(
+        watched=tuple(open_), ranks=tuple(sorted(ranks.items())), count=count, mean=mean, spread=spread, drift=drift
+    )
+
+
+def watch(view: View, chunks: Sequence[tuple[Chunk, float]]) -> tuple[Watched, ...]:
+    """What to remember of launches, given as (chunk, seconds a unit)."""
+    found = []
+    for chunk, unit_s in chunks:
+        jobs = [job for name in chunk.jobs if (job := view.job(name)) is not None]
+        start_s = view.costs.start_s(view.work(chunk), chunk.group, [job.home for job in jobs])
+        found.append(
+            Watched(
+                job=chunk.jobs[0],
+                launches=jobs[0].launches + 1,
+                group=chunk.group,
+                start=view.now,
+                seconds=start_s + chunk.units * unit_s,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,107 @@
+"""`sfumato` where memory is short: it places by memory, and loads and drops weights by what waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sfumato.assemble import policy_named
+from sfumato.core.commands import Drop, Launch, Load
+from sfumato.core.cost import Work
+from sfumato.core.events import AnyEvent, Arrived, WorkerUp
+from sfumato.core.journal import Entry, Journal, Record
+from sfumato.core.serving import Serving
+from sfumato.core.values import RankInfo, Request, Stage
+from sfumato.sim import Simulation
+from tests.costs import MODELS, PlainCosts
+from tests.policies.small import image, video
+
+IMAGE, VIDEO = ("text", "dit", "vae"), ("text", "dit-v", "vae-v")
+
+
+class World:
+    """A strict simulation: any illegal plan raises, so a plan that memory does not hold fails the test."""
+
+    def __init__(
+        self,
+        ranks: Sequence[tuple[int, tuple[str, ...]]],
+        requests: Sequence[Request],
+        costs: PlainCosts,
+        **options: Any,
+    ) -> None:
+        self.entries: list[Entry] = []
+        serving = Serving(
+            models=MODELS,
+            costs=costs,
+            policy=policy_named("sfumato", options),
+            fallback=policy_named("fixed"),
+            journal=Journal(self.entries.append),
+            strict=True,
+        )
+        script: list[AnyEvent] = [
+            WorkerUp(at=0.0, info=RankInfo(rank=rank, memory_bytes=memory), parts=parts)
+            for rank, (memory, parts) in enumerate(ranks)
+        ]
+        script += [Arrived(at=request.arrived_at, request=request) for request in requests]
+        self.outcomes = {outcome.request: outcome for outcome in Simulation(serving, costs, script).run()}
+
+    def commands(self, kind: type[Any]) -> list[Any]:
+        records = [entry for entry in self.entries if isinstance(entry, Record)]
+        return [command for record in records for command in record.commands if isinstance(command, kind)]
+
+
+class Hungry(PlainCosts):
+    """A step needs 4000 bytes, shared by the ranks of its group."""
+
+    def peak_bytes(self, work: Work) -> int:
+        return 4000 * len(work.shapes) // work.degree if work.stage is Stage.DIFFUSE else 100
+
+
+def test_a_step_that_fits_no_single_rank_runs_on_several() -> None:
+    weights = 100 + 1000 + 50
+    world = World([(weights + 2500, IMAGE)] * 4, [image("a", 60.0), image("b", None)], Hungry())
+    steps = [launch.chunk for launch in world.commands(Launch) if launch.chunk.stage is Stage.DIFFUSE]
+    assert all(outcome.met for outcome in world.outcomes.values())
+    assert {len(chunk.group) for chunk in steps} <= {2, 4}
+
+
+def test_work_that_has_begun_always_finds_the_memory_to_go_on() -> None:
+    """Held state is 10 bytes; beside the weights there is room for one chunk and the state of two jobs on each rank."""
+    tight = (100 + 1000 + 50) + 100 + 25
+    requests = [image(f"r{n}", 2.0 + n % 3, at=n / 8) for n in range(12)]
+    world = World([(tight, IMAGE)] * 2, requests, PlainCosts())
+    assert len(world.outcomes) == 12
+
+
+def test_a_rank_that_has_room_loads_what_is_asked_for() -> None:
+    world = World([(9000, IMAGE), (9000, IMAGE)], [video("v", 60.0)], PlainCosts())
+    assert world.outcomes["v"].met
+    assert {load.part for load in world.commands(Load)} == {"dit-v", "vae-v"}
+    assert not world.commands(Drop)
+
+
+def test_where_two_models_do_not_fit_the_one_that_waits_takes_the_place_of_the_idle_one() -> None:
+    room = 100 + 2000 + 80 + 400
+    world = World([(room, IMAGE)], [image("i", 30.0), video("v", 60.0, at=8.0)], PlainCosts())
+    assert world.outcomes["i"].met
+    assert world.outcomes["v"].met
+    assert {drop.part for drop in world.commands(Drop)} >= {"dit"}
+
+
+def test_two_models_share_a_pool_that_holds_one_of_them_on_each_rank() -> None:
+    """Each rank settles on a model: few loads, though both are asked for all the time."""
+    room = 100 + 2000 + 80 + 400
+    requests = [image(f"i{n}", 20.0, at=3.0 * n) for n in range(12)]
+    requests += [video(f"v{n}", 60.0, at=10.0 * n + 1) for n in range(4)]
+    world = World([(room, IMAGE), (room, IMAGE)], requests, PlainCosts())
+    assert len(world.outcomes) == 16
+    assert sum(outcome.met for outcome in world.outcomes.values()) >= 15
+    assert len(world.commands(Load)) <= 12
+
+
+def test_a_model_that_nobody_could_run_is_not_forgotten_for_the_one_that_is_always_asked_for() -> None:
+    room = 100 + 2000 + 80 + 400
+    requests = [image(f"i{n}", 8.0, at=4.0 * n) for n in range(40)]
+    world = World([(room, IMAGE)], [*requests, video("v", 1000.0, at=3.0)], PlainCosts())
+    assert len(world.outcomes) == 41
+    assert world.outcomes["v"].at < 120.0

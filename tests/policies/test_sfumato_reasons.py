@@ -1,0 +1,60 @@
+"""`explain`: why each launch was made, in the journal and in the report; nothing of it when it is off."""
+
+from __future__ import annotations
+
+from sfumato.assemble import policy_named
+from sfumato.core.commands import Launch
+from sfumato.core.events import AnyEvent, Arrived, WorkerUp
+from sfumato.core.journal import Entry, Journal, Record, decode, encode
+from sfumato.core.serving import Serving
+from sfumato.core.values import RankInfo
+from sfumato.report.journal import tell
+from sfumato.sim import Simulation
+from tests.costs import MODELS, PARTS, PlainCosts
+from tests.policies.small import image
+
+
+def _entries(*, explain: bool) -> list[Entry]:
+    entries: list[Entry] = []
+    serving = Serving(
+        models=MODELS,
+        costs=PlainCosts(),
+        policy=policy_named("sfumato", {"explain": explain}),
+        fallback=policy_named("fixed"),
+        journal=Journal(entries.append),
+        strict=True,
+    )
+    script: list[AnyEvent] = [WorkerUp(at=0.0, info=RankInfo(rank=rank), parts=PARTS) for rank in range(2)]
+    for request in (image("tight", 1.6), image("late", 0.5), image("whenever", None)):
+        script.append(Arrived(at=0.0, request=request))
+    Simulation(serving, PlainCosts(), script).run()
+    return entries
+
+
+def test_every_launch_has_its_reason_in_the_journal() -> None:
+    entries = list(decode(map(encode, _entries(explain=True))))
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    launched = [command.chunk.jobs[0] for r in records for command in r.commands if isinstance(command, Launch)]
+    reasons = [reason for record in records for reason in record.reasons]
+    assert [reason.job for reason in reasons] == launched
+    tight = next(reason for reason in reasons if reason.job == "tight")
+    assert tight.standing == "kept"
+    assert tight.slack_s is not None
+    assert tight.slack_s > 0
+    assert {reason.standing for reason in reasons} == {"kept", "late", "best effort"}
+
+
+def test_the_same_is_planned_and_nothing_is_told_when_it_is_off() -> None:
+    told, silent = _entries(explain=True), _entries(explain=False)
+    commands = [[entry.commands for entry in entries if isinstance(entry, Record)] for entries in (told, silent)]
+    assert commands[0] == commands[1]
+    assert all(not entry.reasons for entry in silent if isinstance(entry, Record))
+    assert b"reasons" not in b"".join(encode(entry) for entry in silent if isinstance(entry, Record))
+
+
+def test_a_story_tells_why_each_chunk_was_launched() -> None:
+    story = tell(_entries(explain=True))
+    assert all(span.reason is not None for span in story.spans)
+    assert story.lives["late"].spans[-1].reason is not None
+    assert story.lives["late"].spans[-1].reason.standing == "late"
+    assert all(span.reason is None for span in tell(_entries(explain=False)).spans)

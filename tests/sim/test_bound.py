@@ -121,7 +121,8 @@ class Schedules:
         ranks: Ranks,
     ) -> bool:
         stage = (jobs[group[0]] or (0, 0))[0]
-        end = now + self._unit_s(stage, group, sum(ranks), self._kinds[0 if ranks[0] else 1])
+        pace = [kind for kind, count in zip(self._kinds, ranks, strict=False) if count]
+        end = now + max(self._unit_s(stage, group, sum(ranks), kind) for kind in pace)
         held = tuple(part for n in group for part in (n, *(jobs[n] or (0, 0))))
         after = tuple(None if n in group else job for n, job in enumerate(jobs))
         left = free[0] - ranks[0], free[1] - ranks[1]
@@ -290,15 +291,25 @@ def test_encode_and_decode_are_held_to_the_ranks_of_their_kind() -> None:
     assert bound(trio[1:], ranks("slow"), {"image": ends}, RoundCosts()).served == 1
 
 
-def test_no_group_that_a_later_kind_leads_takes_ranks_of_an_earlier_one() -> None:
-    pair = asked((0.0, 9.0, 1, UNIT), (0.0, 9.0, 1, UNIT))
+def test_a_fast_group_is_of_fast_ranks_alone() -> None:
+    requests = asked(*[(0.0, 1.2, 1, UNIT)] * 2)  # encode 0.25 s, a step 0.625 s at degree 2, decode 0.25 s
     wide = models(degrees=(2,))
-    slow = KindCosts  # a step of 2^-6 s; what counts is which ranks it may take
-    assert slow().unit_s(Work(model="image", stage=Stage.DIFFUSE, shapes=(UNIT,), device="slow")) == 2**-5
-    demand = Demand(pair, ranks("fast", "slow", "slow"), wide, RoundCosts())
-    assert demand.capacity.tolist() == [3.0, 1.0, 2.0, 2.0]
-    uses = {tuple(way.use > 0) for way in demand.tasks[0][1].ways}
-    assert uses == {(True, True, False, False), (True, False, True, True)}
+    assert bound(requests[:1], ranks("fast", "fast"), wide, RoundCosts()).served == 1
+    assert bound(requests[:1], ranks("fast", "slow"), wide, RoundCosts()).relaxed < 1
+    assert bound(requests, ranks("fast", "fast", "slow"), wide, RoundCosts()).served == 1
+    capacity = Demand(requests, ranks("fast", "fast", "slow"), wide, RoundCosts()).capacity
+    assert capacity.tolist() == [3.0, 2.0, 1.0, 2.0, 1.0]
+
+
+def test_a_group_that_no_node_holds_pays_for_its_link() -> None:
+    class Linked(RoundCosts):
+        def unit_s(self, work: Work) -> float:
+            return super().unit_s(work) * work.nodes
+
+    requests = asked((0.0, 1.2, 1, UNIT))
+    apart = [RankInfo(rank=0, node="a"), RankInfo(rank=1, node="b")]
+    assert bound(requests, apart, models(degrees=(2,)), Linked()).served == 0
+    assert bound(requests, ranks("cpu", "cpu"), models(degrees=(2,)), Linked()).served == 1
 
 
 def test_a_batch_needs_as_many_requests_about() -> None:

@@ -5,14 +5,16 @@ done, nor end when those behind it no longer can be, each at its fastest. A requ
 out.
 
 What the pool gives are `capacity` seconds a second of several things, so that kinds of ranks are told apart:
-- the time of all ranks;
-- of the ranks of each kind as the first of a group, which sets the group's pace;
-- of the ranks from each kind's first on: no group that such a rank leads reaches back beyond it.
+- the time of all ranks, and where there are several kinds,
+- of the ranks of each kind, as the one that a group at its pace has at least;
+- of the ranks of some kinds together, for the groups that can be of no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,8 +61,8 @@ class Demand:
         self, requests: Sequence[Request], ranks: Sequence[RankInfo], models: Mapping[str, ModelSpec], costs: Costs
     ) -> None:
         catalogue = Catalogue(requests, ranks, models, costs)
-        self._starts = {info.device: min(r.rank for r in ranks if r.device == info.device) for info in ranks}
-        self.capacity = self._capacity(ranks)
+        self._kinds = Counter(info.device for info in ranks)
+        self.capacity = self._capacity()
         kinds: dict[Any, int] = {}
         self.tasks: list[tuple[Task, ...]] = []
         kind = []
@@ -117,22 +119,23 @@ class Demand:
         shape = None if model.stage(stage).packs else request.shape
         return Task(fastest_s, ways if fastest_s > 0 else (), (request.model, request.guided, shape))
 
-    def _cuts(self) -> list[int]:
-        """Where kinds begin, but for the first: ranks from there on are counted apart."""
-        return sorted(self._starts.values())[1:]
+    def _parts(self) -> Iterator[frozenset[str]]:
+        """Every choice of kinds that leaves some out."""
+        for count in range(1, len(self._kinds)):
+            yield from (frozenset(kinds) for kinds in combinations(self._kinds, count))
 
-    def _capacity(self, ranks: Sequence[RankInfo]) -> Floats:
-        found = [len(ranks)]
-        if self._cuts():
-            found += [sum(info.device == device for info in ranks) for device in self._starts]
-            found += [sum(info.rank >= cut for info in ranks) for cut in self._cuts()]
+    def _capacity(self) -> Floats:
+        found = [self._kinds.total()]
+        if len(self._kinds) > 1:
+            found += self._kinds.values()
+            found += [sum(self._kinds[kind] for kind in part) for part in self._parts()]
         return np.array(found, dtype=np.float64)
 
     def _use(self, mode: Mode) -> Floats:
         found = [mode.rank_s]
-        if self._cuts():
-            found += [mode.lead_s * (mode.device == device) for device in self._starts]
-            found += [mode.rank_s * (self._starts[mode.device] >= cut) for cut in self._cuts()]
+        if len(self._kinds) > 1:
+            found += [mode.pace_s * (mode.device == kind) for kind in self._kinds]
+            found += [mode.rank_s * (mode.company <= part) for part in self._parts()]
         return np.array(found)
 
 

@@ -1,15 +1,17 @@
 """The cheapest ways to run a unit of a request: what the offline bound charges for it.
 
-A mode is a kind of device for the group's first rank, a degree and a batch, with the wall seconds of a unit and the
-rank-seconds that fall to one member. Batching is ideal: who finds enough partners within their windows finds them
-at the same unit. Partners that will be late are no help, since a batch takes no less than a part of it; where a
-profile says otherwise, the part is taken to be as fast as the whole. Where a stage packs unlike shapes, a member's
-share of a batch is in proportion to its seconds alone, scaled so that no batch of the workload's shapes is charged for
-more than it takes; past `BATCHES` of them it is taken that a batch is no faster than its slowest member alone.
+A mode is a degree, a batch and a group's slowest kind of device, which sets its pace, with the wall seconds of a unit
+and the rank-seconds that fall to one member. A group is on no more nodes than it must be. Batching is ideal: who finds
+enough partners within their windows finds them at the same unit. Partners that will be late are no help, since a batch
+takes no less than a part of it; where a profile says otherwise, the part is taken to be as fast as the whole. Where a
+stage packs unlike shapes, a member's share of a batch is in proportion to its seconds alone, scaled so that no batch of
+the workload's shapes is charged for more than it takes; past `BATCHES` of them it is taken that a batch is no faster
+than its slowest member alone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
 from math import comb
@@ -22,17 +24,21 @@ from sfumato.core.values import ModelSpec, RankInfo, Request, Shape, Stage
 
 BATCHES = 3000  # unlike batches of one size that are priced one by one
 
-Batch = tuple[Shape, ...]
+Seconds = dict[tuple[Shape, ...], float]  # of a unit, by the shapes of the batch
 
 
 class Mode(NamedTuple):
-    """Wall seconds of a unit; rank-seconds of it for one member; the same of the group's first rank, of `device`."""
+    """Wall seconds of a unit, and rank-seconds of it for one member, of which `pace_s` by each rank of the group.
+
+    At least one of these is of `device`, the others are of `company`: kinds that are no slower at some batch of this.
+    """
 
     wall_s: float
     rank_s: float
-    lead_s: float
-    device: str
+    pace_s: float
     batch: int
+    device: str
+    company: frozenset[str]
 
 
 class Catalogue:
@@ -42,6 +48,7 @@ class Catalogue:
         self, requests: Sequence[Request], ranks: Sequence[RankInfo], models: Mapping[str, ModelSpec], costs: Costs
     ) -> None:
         self._ranks = len(ranks)
+        self._nodes = sorted(Counter(info.node for info in ranks).values(), reverse=True)
         self._devices = sorted({info.device for info in ranks})
         self._models = models
         self._costs = costs
@@ -63,49 +70,64 @@ class Catalogue:
         found: dict[Shape, list[Mode]] = {shape: [] for shape in shapes}
         pools = [list(found)] if spec.packs else [[shape] for shape in found]
         degrees = {degree * cfg for degree in spec.degrees for cfg in ((1, 2) if guided else (1,))}
-        for device in self._devices:
-            for degree in sorted(d for d in degrees if d <= self._ranks):
-                work = Work(model=model, stage=stage, shapes=(), degree=degree, guided=guided, device=device)
-                for pool in pools:
-                    self._enter(found, work, pool, min(spec.max_batch, sum(s in pool for s in shapes)))
+        for degree in sorted(d for d in degrees if d <= self._ranks):
+            nodes = next(n for n in range(1, len(self._nodes) + 1) if sum(self._nodes[:n]) >= degree)
+            work = Work(model=model, stage=stage, shapes=(), degree=degree, guided=guided, nodes=nodes)
+            for pool in pools:
+                self._enter(found, work, pool, min(spec.max_batch, sum(s in pool for s in shapes)))
         return found
 
     def _enter(self, found: dict[Shape, list[Mode]], work: Work, pool: Sequence[Shape], most: int) -> None:
-        """Add the modes of all batches of the shapes of `pool`, up to `most` members."""
-        alone = {shape: self._costs.unit_s(replace(work, shapes=(shape,))) for shape in pool}
-        larger: dict[Batch, float] = {}
+        """Add the modes of all batches of the shapes of `pool`, up to `most` members, on every kind of device."""
+        alone = {device: self._priced(work, device, pool, 1) for device in self._devices}
+        least: dict[str, Seconds] = {device: {} for device in self._devices}
+        company = {device: {device} for device in self._devices}
         for batch in range(most, 0, -1):
-            wall, scale = dict(alone), 1.0 / batch
-            if comb(len(pool) + batch - 1, batch) <= BATCHES:
-                larger = priced = self._batches(work, pool, batch, larger)
-                wall = {shape: min(seconds for group, seconds in priced.items() if shape in group) for shape in pool}
-                apart = {group: sum(alone[shape] for shape in group) for group in priced}
-                scale = min(priced[group] / apart[group] if apart[group] else scale for group in priced)
-            for shape in pool:
-                lead_s = alone[shape] * scale
-                found[shape].append(Mode(wall[shape], work.degree * lead_s, lead_s, work.device, batch))
+            known = comb(len(pool) + batch - 1, batch) <= BATCHES
+            priced = {device: self._priced(work, device, pool, batch) for device in self._devices} if known else alone
+            for device, mine in priced.items():
+                rivals = (other for other in priced if any(priced[other][group] <= mine[group] for group in mine))
+                company[device].update(rivals if known else self._devices)
+                if known:
+                    least[device] = _lowered(mine, least[device], pool)
+                for shape in pool:
+                    wall_s, share = alone[device][shape,], 1.0 / batch
+                    if known:
+                        wall_s = min(seconds for group, seconds in least[device].items() if shape in group)
+                        share = _share(least[device], alone[device])
+                    pace_s = alone[device][shape,] * share
+                    kinds = frozenset(company[device])
+                    found[shape].append(Mode(wall_s, work.degree * pace_s, pace_s, batch, device, kinds))
 
-    def _batches(
-        self, work: Work, pool: Sequence[Shape], batch: int, larger: Mapping[Batch, float]
-    ) -> dict[Batch, float]:
-        """Seconds of every batch of this size: its own, or those of a larger one that holds it and is faster."""
-        priced = {}
-        for group in combinations_with_replacement(pool, batch):
-            seconds = self._costs.unit_s(replace(work, shapes=group))
-            wholes = (tuple(sorted((*group, shape), key=pool.index)) for shape in pool)
-            priced[group] = min(seconds, *(larger.get(whole, seconds) for whole in wholes))
-        return priced
+    def _priced(self, work: Work, device: str, pool: Sequence[Shape], batch: int) -> Seconds:
+        groups = combinations_with_replacement(pool, batch)
+        return {group: self._costs.unit_s(replace(work, shapes=group, device=device)) for group in groups}
+
+
+def _lowered(priced: Seconds, larger: Seconds, pool: Sequence[Shape]) -> Seconds:
+    """Seconds of every batch: its own, or those of a larger one that holds it and is faster."""
+    return {
+        group: min(seconds, *(larger.get(tuple(sorted((*group, shape), key=pool.index)), seconds) for shape in pool))
+        for group, seconds in priced.items()
+    }
+
+
+def _share(priced: Seconds, alone: Seconds) -> float:
+    """The least that a batch takes of what its members take apart."""
+    apart = {group: sum(alone[shape,] for shape in group) for group in priced}
+    return min((priced[group] / apart[group] for group in priced if apart[group]), default=1.0)
 
 
 def _useful(modes: Sequence[Mode]) -> list[Mode]:
-    """Without those that another of the same device, with no more partners, beats or equals in all three."""
+    """Without those that another of the same device, as free in its ranks and partners, beats or equals."""
     kept: list[Mode] = []
-    for mode in sorted(modes):  # by wall seconds
+    for mode in sorted(modes, key=lambda m: (m.wall_s, m.rank_s, m.batch, m.device)):
         beaten = (
             best.device == mode.device
             and best.rank_s <= mode.rank_s
-            and best.lead_s <= mode.lead_s
+            and best.pace_s <= mode.pace_s
             and best.batch <= mode.batch
+            and best.company >= mode.company
             for best in kept
         )
         if not any(beaten):

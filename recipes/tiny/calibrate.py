@@ -11,8 +11,8 @@ from recipes.tiny.judge_clip import read_clip
 from recipes.tiny.marks import Marks, Tally, mark, tally
 from recipes.tiny.scenes import Scene
 
-# Holds every attribute at least 1,000 times.
-ENOUGH = {"image": 3600, "video": 4200}
+# Scenes a size that hold every attribute at least 1,000 times over the three sizes.
+ENOUGH = {"image": 1200, "video": 1400}
 
 
 def calibrate(family: str, count: int, seed: int, tick: Callable[[], None] = lambda: None) -> dict[str, Tally]:

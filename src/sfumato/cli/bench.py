@@ -22,6 +22,7 @@ from sfumato.cli.loads import (
     with_slo,
 )
 from sfumato.cli.scores import rows, score, tables
+from sfumato.cli.shipped import WORKLOAD
 from sfumato.cli.tally import watching
 from sfumato.core.values import JobState, Value
 from sfumato.errors import ConfigError, SfumatoError
@@ -51,9 +52,7 @@ class Bench(Value, frozen=True, kw_only=True):
 @click.command("bench", epilog="Try it: sfumato serve & sfumato bench --num-prompts 40 --request-rate 2 --slo-scale 3")
 @click.option("--base-url", default="http://127.0.0.1:8000", show_default=True, help="With or without /v1.")
 @click.option("--api-key", default="none", help="Bearer key, where the server wants one.")
-@click.option(
-    "--workload", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML; else the three flags below."
-)
+@click.option("--workload", type=WORKLOAD, help="TOML file or shipped name; else the three flags below.")
 @click.option("--num-prompts", type=click.IntRange(min=1), default=100, show_default=True, help="Requests to send.")
 @click.option(
     "--request-rate",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from sfumato.cli.shipped import PROFILE
 from sfumato.config import Config, read_config
 from sfumato.errors import ConfigError
 
@@ -35,8 +37,9 @@ _SERVING = [
         "--profile",
         "profiles",
         multiple=True,
-        type=click.Path(exists=True),
-        help="A profile file or folder. Default: those that `sfumato profile` wrote; without one, times are estimated.",
+        type=PROFILE,
+        help="A profile file, folder or shipped name. Default: those that `sfumato profile` wrote; without one, times "
+        "are estimated.",
     ),
     click.option("--journal", type=click.Path(file_okay=False), help="Folder for the journal. Default: none is kept."),
 ]
@@ -56,7 +59,7 @@ def config_of(
     workers: int | None,
     policy: str | None,
     options: tuple[str, ...],
-    profiles: tuple[str, ...],
+    profiles: tuple[Path, ...],
     journal: str | None,
     **server: Any,
 ) -> Config:
@@ -65,7 +68,7 @@ def config_of(
     flags: dict[str, dict[str, Any]] = {
         "workers": {"count": workers},
         "policy": {"name": policy, "options": {k: _value(v) for k, v in map(_option, options)} or None},
-        "server": {"profiles": profiles or None, "journal": journal, **server},
+        "server": {"profiles": tuple(map(str, profiles)) or None, "journal": journal, **server},
     }
     config = read_config(config_file, flags)
     return config if given is None else _with_models(config, given)

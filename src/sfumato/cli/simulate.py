@@ -15,6 +15,7 @@ from rich.console import Console
 from sfumato.cli.drawings import draw_all
 from sfumato.cli.matches import BOUNDED, Course, courses_of, title_of
 from sfumato.cli.searches import find_ranks, find_rates
+from sfumato.cli.shipped import PROFILE, WORKLOAD
 from sfumato.cli.trials import Trial
 from sfumato.core.values import Value
 from sfumato.report.compare import gains, standings
@@ -23,7 +24,6 @@ from sfumato.workload.spec import Workload
 
 WIDE = 160  # where nobody looks at a terminal, tables keep their width
 
-_File = click.Path(exists=True, dir_okay=False, path_type=Path)
 _Folder = click.Path(file_okay=False, path_type=Path)
 _Factor = click.FloatRange(min=0, min_open=True)
 
@@ -34,7 +34,7 @@ class Asked(Value, frozen=True, kw_only=True):
     policies: tuple[str, ...]
     seeds: int | None
     first_seed: int | None
-    profiles: tuple[str, ...]
+    profiles: tuple[Path, ...]
     rate_factor: float | None
     slo_factor: float | None
     modelled_factor: float
@@ -54,15 +54,12 @@ class Asked(Value, frozen=True, kw_only=True):
 
     def trial(self, workload: Workload) -> Trial:
         """What trials of a workload have in common."""
-        return Trial(
-            workload=workload, policy="", seed=workload.seed, sources=self.profiles, factor=self.modelled_factor
-        )
+        sources = tuple(map(str, self.profiles))
+        return Trial(workload=workload, policy="", seed=workload.seed, sources=sources, factor=self.modelled_factor)
 
 
-@click.command(
-    "simulate", epilog="Try it: sfumato simulate recipes/workloads/demo.toml --policy fixed --policy sfumato"
-)
-@click.argument("workloads", nargs=-1, required=True, type=_File)
+@click.command("simulate", epilog="Try it: sfumato simulate tetriserve-uniform --policy fixed --policy sfumato")
+@click.argument("workloads", nargs=-1, required=True, type=WORKLOAD)
 @click.option(
     "--policy",
     "policies",
@@ -78,8 +75,8 @@ class Asked(Value, frozen=True, kw_only=True):
     "--profile",
     "profiles",
     multiple=True,
-    type=click.Path(exists=True),
-    help="File or folder, for models whose profile the workload does not name.",
+    type=PROFILE,
+    help="File, folder or shipped name, for models whose profile the workload does not name.",
 )
 @click.option("--rate-factor", type=_Factor, help="Multiplies every arrival rate.")
 @click.option("--slo-factor", type=_Factor, help="Multiplies every SLO.")
@@ -119,6 +116,8 @@ def command(
 ) -> None:
     """Play workloads on a simulated pool, with the very planner that serves.
 
+    WORKLOADS are TOML files, or names of those that come with Sfumato (demo, tetriserve-uniform, genserve, ...).
+
     Every policy gets the same arrivals and the same noise, seed by seed, so the runs are paired. A file may sweep over
     points (see workload/spec.py). Runs are kept, by all that they depend on, and not made twice.
     """
@@ -154,7 +153,7 @@ def _compared(
     courses = courses_of(
         name, asked.trial(workload), asked.policies, asked.jobs, bounded=bounded, fresh=asked.fresh, journal=journal
     )
-    for remark in courses[0].world.remarks(workload):
+    for remark in courses[0].trial.world.remarks(workload):
         console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
     matches = [course.match for course in courses]
     tables = [standings(title_of(name, courses), matches), *(gains(matches[0]) if len(matches) == 1 else ())]
@@ -174,9 +173,9 @@ def _figures(name: str, courses: Sequence[Course]) -> Iterator[tuple[str, Any]]:
             f"{name}, {course.match.name}" if course.match.name else name,
             {
                 "simulated": True,
-                "seeds": list(course.seeds),
-                "profiles": [{key: getattr(profile, key) for key in kept} for profile in course.world.profiles],
-                "remarks": course.world.remarks(course.trial.workload),
+                "seeds": list(course.trial.seeds),
+                "profiles": [{key: getattr(profile, key) for key in kept} for profile in course.trial.world.profiles],
+                "remarks": course.trial.world.remarks(course.trial.workload),
                 "bounds": course.match.bounds,
                 "policies": course.match.runs,
             },

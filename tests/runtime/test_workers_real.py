@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from sfumato.core.events import ChunkDone, ChunkFailed, WorkerUp
+from sfumato.core.commands import Drop, Load
+from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, WorkerUp
 from sfumato.core.values import Stage
 from sfumato.errors import WorkerError
 from sfumato.models import Offer, describe, load_model
+from sfumato.runtime.readahead import files_of, read_ahead
 
 from .cluster_rig import cluster_of, task
 
@@ -47,6 +50,39 @@ def test_a_job_that_moves_between_ranks_makes_the_picture_of_one_that_stays(offe
             assert "ValueError" in (await rig.next(ChunkFailed)).reason
 
     asyncio.run(scene())
+
+
+def test_parts_that_come_and_go_during_a_chunk_leave_its_picture_alone(offer: Offer, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path, [offer], kind="real") as rig:
+            await rig.next(WorkerUp)
+            for seed, job in enumerate(("mover", "stranger")):
+                rig.cluster.accept("m", task(job, steps=STEPS, seed=seed))
+            rig.launch(("mover", "stranger"), ENCODE, 1, (0,))
+            await rig.next(ChunkDone)
+            part = offer.components["text_encoder"]
+            rig.launch("mover", DIFFUSE, STEPS, (0,))
+            rig.cluster.execute(Drop(rank=0, part=part))
+            rig.cluster.execute(Load(rank=0, part=part))
+            assert (await rig.next(ChunkDone)).progress[0].units == STEPS
+            assert (await rig.next(Dropped)).part == part
+            assert (await rig.next(Loaded)).part == part
+            rig.launch("mover", DECODE, 1, (0,))
+            await rig.next(ChunkDone)
+            assert (rig.cluster.output("mover") == straight(offer)).all()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="nobody to ask")
+def test_the_system_is_asked_for_the_files_of_a_part_alone(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *_: asked.append(os.readlink(f"/proc/self/fd/{fd}")))
+    files = files_of(offer, offer.components["transformer"])
+    read_ahead(files).join()
+    assert asked == [str(file) for file in files]
+    assert {file.parent.name for file in files} == {"transformer"}
+    read_ahead([Path("/nowhere")]).join()  # the load will say so
 
 
 def straight(offer: Offer) -> object:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 
 from sfumato.core.events import Progress
@@ -64,13 +64,16 @@ class Chunks:
         snapshot_every_s: float,
         waiting: deque[ToWorker],
         device: str,
+        foresee: Callable[[ToWorker], None] = lambda _: None,
     ) -> None:
+        """`foresee` is told of every message as it is put aside in `waiting`."""
         self._line = line
         self._models = models
         self._snapshots = snapshots
         self._every_s = snapshot_every_s
         self._waiting = waiting
         self._device = device
+        self._foresee = foresee
         self._states: dict[str, State] = {}
         self._discarded = False
         self._sent_at = self._worked_at = time.monotonic()
@@ -191,6 +194,7 @@ class Chunks:
                     pass
                 case _:
                     self._waiting.append(message)
+                    self._foresee(message)
 
     def _settle(self, run: Run, model: Model, members: Sequence[Member]) -> bool:
         """Write what the chunk changed and hold it; False if nobody wants to know."""

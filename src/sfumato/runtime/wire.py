@@ -103,7 +103,7 @@ class Forget(Message, frozen=True, kw_only=True):
 
 
 class LoadPart(Message, frozen=True, kw_only=True):
-    """Make a weight part resident. Done between chunks: a model takes one call at a time."""
+    """Make a weight part resident. Done between chunks: a model takes one call at a time. Its files are read before."""
 
     part: PartId
     pace_s: float | None = None

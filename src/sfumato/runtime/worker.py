@@ -22,6 +22,7 @@ from sfumato.core.values import PartId, Shape
 from sfumato.models.family import Model, Payload, Task
 from sfumato.runtime.chunks import Chunks
 from sfumato.runtime.paced import PacedModel
+from sfumato.runtime.readahead import files_of, read_ahead
 from sfumato.runtime.snapshots import Snapshots, sweep
 from sfumato.runtime.wire import (
     Broken,
@@ -49,7 +50,8 @@ class Worker:
         self._models = models
         self._waiting: deque[ToWorker] = deque()  # came during a chunk
         snapshots = Snapshots(Path(setup.snapshots))
-        self._chunks = Chunks(line, models, snapshots, setup.snapshot_every_s, self._waiting, setup.device)
+        foresee = self._foresee if setup.kind == "real" else lambda _: None
+        self._chunks = Chunks(line, models, snapshots, setup.snapshot_every_s, self._waiting, setup.device, foresee)
 
     def serve(self) -> None:
         """Until EOFError: the controller is gone."""
@@ -83,6 +85,11 @@ class Worker:
             self._chunks.drop(run)
             _free_memory()
             self._line.send(Failed(seq=run.seq, reason=reason))
+
+    def _foresee(self, message: ToWorker) -> None:
+        """What a message that waits for the end of the chunk will need."""
+        if isinstance(message, LoadPart):
+            read_ahead(file for model in self._having(message.part) for file in files_of(model.offer, message.part))
 
     def _load(self, message: LoadPart) -> None:
         began = time.monotonic()

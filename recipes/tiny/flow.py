@@ -1,6 +1,6 @@
 """Second stage: flow matching on fields, transformer and text encoders together, with a moving average.
 
-Needs no autoencoder, as the fields are computed from the scenes. Matrices are trained by Muon, the rest by AdamW.
+Needs no autoencoder, as the fields are computed from the scenes.
 Resumable: everything that training needs is one file, written whole and then renamed. The learning rate follows the
 step count, so a run may be paused for as long as one likes.
 """
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from recipes.tiny.families import Family
 from recipes.tiny.models import SHIFT
+from recipes.tiny.optimisers import Optimiser, blend
 from recipes.tiny.precision import half_products
 from recipes.tiny.scenes import caption
 
@@ -43,7 +44,7 @@ class FlowTraining:
         self.settings = settings
         self.live = nn.ModuleDict(family.modules()).train()
         self.average = copy.deepcopy(self.live).eval().requires_grad_(False)
-        self.optimisers = _optimisers(self.live)
+        self.optimiser = Optimiser(self.live.named_parameters(), fits=_in_a_block)
         self.rng = random.Random(settings.seed)
         self.step = 0
         self.seconds = 0.0
@@ -68,19 +69,11 @@ class FlowTraining:
         self.save(path)
 
     def _advance(self) -> None:
-        rate = self._rate()
         loss = self._loss()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.live.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        self.optimiser.step(loss, self._rate())
         self.step += 1
-        self._average()
-        value = loss.item()
-        self.mean_loss = value if self.step == 1 else 0.98 * self.mean_loss + 0.02 * value
+        blend(self.average, self.live, keep=min(self.settings.ema, (1 + self.step) / (10 + self.step)))
+        self.mean_loss = loss.item() if self.step == 1 else 0.98 * self.mean_loss + 0.02 * loss.item()
 
     def _loss(self) -> Tensor:
         family, rng = self.family, self.rng
@@ -103,11 +96,6 @@ class FlowTraining:
         fall = min(1.0, max(0.01, (1.0 - self.progress) / (1.0 - settings.decay_from)))
         return settings.learning_rate * warm * fall
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.live.parameters()), 1.0 - keep)
-
     def _line(self) -> str:
         left = self.seconds / self.step * (self.settings.steps - self.step)
         return (
@@ -119,7 +107,7 @@ class FlowTraining:
         return {
             "live": self.live.state_dict(),
             "average": self.average.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "optimiser": self.optimiser.state(),
             "rng": self.rng.getstate(),
             "step": self.step,
             "seconds": self.seconds,
@@ -135,20 +123,11 @@ class FlowTraining:
         state = torch.load(path, map_location="cpu", weights_only=False)
         self.live.load_state_dict(state["live"])
         self.average.load_state_dict(state["average"])
-        for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
+        self.optimiser.load(state["optimiser"])
         self.rng.setstate(state["rng"])
         self.step, self.seconds, self.mean_loss = state["step"], state["seconds"], state["mean_loss"]
 
 
-def _optimisers(live: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks; AdamW for embeddings, biases, norms, the first and the last layer."""
-    matrices, rest = [], []
-    for name, weight in live.named_parameters():
-        inside = "block" in name or ".layers." in name
-        matrix = weight.ndim == 2 and inside and "relative_attention_bias" not in name
-        (matrices if matrix else rest).append(weight)
-    return [
-        torch.optim.Muon(matrices, lr=0.0, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True),
-    ]
+def _in_a_block(name: str) -> bool:
+    """Not the embeddings, the first layer and the last."""
+    return ("block" in name or ".layers." in name) and "relative_attention_bias" not in name

@@ -127,7 +127,8 @@ def _pace(scene: Scene, story: Story) -> Pace:
             )
             took += span.seconds
             said += span.units * costs.unit_s(work)
-            gaps.append(span.end - span.start - span.seconds)
+            if not span.moved:  # moves have their own price
+                gaps.append(span.end - span.start - span.seconds)
     return Pace(units=took / said, gap_s=fmean(gaps))
 
 

@@ -61,6 +61,14 @@ def test_the_architecture_page_knows_every_folder_of_the_package() -> None:
     assert [folder for folder in folders if f"`{folder}/`" not in page] == []
 
 
+def test_the_architecture_page_knows_every_policy_and_verb() -> None:
+    from sfumato.cli import VERBS
+    from sfumato.policies import POLICIES
+
+    page = (ROOT / "ARCHITECTURE.md").read_text() + (ROOT / "README.md").read_text()
+    assert [name for name in (*POLICIES, *VERBS) if not re.search(rf"`(sfumato )?{name}\b", page)] == []
+
+
 def test_no_function_is_longer_than_eighty_lines_and_no_file_than_four_hundred() -> None:
     import ast
 

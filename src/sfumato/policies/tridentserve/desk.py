@@ -81,7 +81,9 @@ class Desk:
     def finish(self) -> None:
         """Decodes that belong to no dispatch: on their own ranks where those host it, else on the best idle host."""
         for job in self._waiting(Stage.DECODE):
-            able = [rank for rank in self._free if self._hosts(job, rank, "C") or rank in (job.home or ())]
+            parts = self._kinds.parts(job.request.model, "C")
+            own = [rank for rank in job.home or () if not self.weights.missing(rank, parts)]
+            able = [rank for rank in self._free if self._hosts(job, rank, "C") or rank in own]
             self._single(job, able)
 
     def encode(self, *, auxiliary: bool) -> None:

@@ -6,7 +6,18 @@ import argparse
 import subprocess
 import sys
 
-PROGRAMS = ("startup", "planner", "overhead", "pauses", "gaps", "responsiveness", "calibration", "soak", "suite")
+PROGRAMS = (
+    "startup",
+    "planner",
+    "bound",
+    "overhead",
+    "pauses",
+    "gaps",
+    "responsiveness",
+    "calibration",
+    "soak",
+    "suite",
+)
 
 
 def main() -> None:

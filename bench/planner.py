@@ -1,17 +1,22 @@
-"""How fast the planner is: events a second of the simulator under `fixed`, and one decision of `sfumato`.
+"""How fast the planner is: events a second of the simulator, one decision of `sfumato`, and long simulations with it.
 
-Both on 8 simulated ranks with a profile of Flux on H100s. A decision is one call of `plan` in a running simulation
-while about 64 requests are live, so with queues, running chunks and a warm cost model as they come.
+All on simulated H100s with a profile of Flux. A decision is one call of `plan` in a running simulation while about so
+many requests are live, so with queues, running chunks and a warm cost model as they come. Times are CPU seconds of one
+core. 100,000 requests on 64 ranks are not played but reckoned from what each further request takes in shorter plays;
+the growth that this rests on is printed and drawn (bench/results/planner.png).
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from statistics import median
-from typing import Any
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from bench.figure import Figure, Result, main, ms, percentile, summary
+from bench.growth import picture, power
 from sfumato.assemble import Setup, simulated
 from sfumato.core.policy import Plan
 from sfumato.core.values import RankInfo, Request
@@ -22,74 +27,159 @@ from sfumato.workload.arrivals import draw, requests
 from sfumato.workload.load import read
 
 PROFILE = "profiles/published/h100-flux1-dev-modelled.json"
-RANKS = 8
-LIVE = 64
-NEAR = 4  # decisions with 60 to 68 live requests are looked at
+SLOS = {"256": 1.5, "512": 2.0, "1024": 3.0, "2048": 5.0}  # TetriServe's, in seconds
+PER_RANK = 0.09  # arrivals a second that keep a rank about nine tenths busy
+RANKS = 64  # of the long simulation
+WANTED = 100_000  # its requests
+
+
+class Scene(NamedTuple):
+    """Decisions to be timed: how many from one backlog that is worked off, with how many live, and their target."""
+
+    ranks: int
+    live: int
+    limit_ms: float
+    decisions: int
+    seeds: int
+
+
+SCENES = (Scene(8, 64, 1.0, 250, 8), Scene(64, 1000, 5.0, 250, 2), Scene(1024, 10_000, 50.0, 150, 1))
+
+
+class Played(NamedTuple):
+    """A simulation to its end: all CPU seconds, those of the policy, simulated seconds, decisions, launches."""
+
+    cpu_s: float
+    plan_s: float
+    simulated_s: float
+    decisions: int
+    chunk_s: float
 
 
 def measure(quick: bool) -> Result:
     count, repeats = (2_000, 3) if quick else (10_000, 7)
     speeds = [_events_per_second(count) for _ in range(repeats)]
-    decisions = [seconds for seed in range(2 if quick else 6) for seconds in _decisions(seed)]
+    scenes = [_shorter(scene) for scene in SCENES] if quick else list(SCENES)
+    decisions = {scene: [s for seed in range(scene.seeds) for s in _decisions(scene, seed)] for scene in scenes}
+    by_requests = {count: _play(RANKS, count) for count in ((200, 400) if quick else (500, 1000, 2000, 4000))}
+    by_ranks = {ranks: _play(ranks, 4 * ranks) for ranks in ((16, 32) if quick else (16, 32, 64, 128, 256))}
+    lines = {
+        f"{RANKS} ranks, over requests": [(float(n), played.cpu_s) for n, played in by_requests.items()],
+        "4 requests a rank, over ranks": [(float(n), played.cpu_s) for n, played in by_ranks.items()],
+    }
     return Result(
         figures=(
             Figure(name="simulator, fixed, 8 ranks", value=median(speeds), unit="events/s", sense=">=", limit=30_000),
-            Figure(
-                name=f"a decision of sfumato, 8 ranks, {LIVE} live: p99",
-                value=ms(percentile(decisions, 0.99)),
-                unit="ms",
-                limit=2.0,
-            ),
-            Figure(name="the same: median", value=ms(median(decisions)), unit="ms"),
+            *(figure for scene, found in decisions.items() for figure in _of_decisions(scene, found)),
+            *_of_plays(by_requests),
+            *(Figure(name=f"growth of that time: {name}: exponent", value=power(line)) for name, line in lines.items()),
         ),
-        details={"events_per_s": [round(speed) for speed in speeds], "decision_ms": summary(decisions)},
+        details={
+            "events_per_s": [round(speed) for speed in speeds],
+            "decision_ms": {f"{scene.ranks}/{scene.live}": summary(found) for scene, found in decisions.items()},
+            "by_requests": {str(count): played._asdict() for count, played in by_requests.items()},
+            "by_ranks": {str(ranks): played._asdict() for ranks, played in by_ranks.items()},
+            "picture": picture("planner", lines, x="requests, or ranks", y="CPU seconds", quick=quick),
+        },
+    )
+
+
+def _shorter(scene: Scene) -> Scene:
+    """A few decisions of it."""
+    return scene._replace(decisions=max(10, 2000 // scene.live), seeds=1)
+
+
+def _of_decisions(scene: Scene, found: list[float]) -> tuple[Figure, Figure]:
+    name = f"a decision of sfumato, {scene.ranks} ranks, {scene.live} live"
+    p99 = ms(percentile(found, 0.99))
+    return (
+        Figure(name=f"{name}: p99", value=p99, unit="ms", limit=scene.limit_ms),
+        Figure(name="the same: median", value=ms(median(found)), unit="ms"),
+    )
+
+
+def _of_plays(by_requests: dict[int, Played]) -> tuple[Figure, ...]:
+    """What each further request took from the second longest play to the longest: by then the pool is full."""
+    (fewer, shorter), (more, longer) = sorted(by_requests.items())[-2:]
+    each_s = (longer.cpu_s - shorter.cpu_s) / (more - fewer)
+    share = longer.plan_s / longer.simulated_s
+    wanted_min = WANTED * each_s / 60
+    return (
+        Figure(name=f"planner's cores, {RANKS} busy ranks", value=share, unit="cores", limit=0.5),
+        Figure(name="the same: mean chunk", value=longer.chunk_s, unit="s"),
+        Figure(name=f"{WANTED} requests, {RANKS} ranks, simulated", value=wanted_min, unit="CPU min", limit=15.0),
+        Figure(name="the same: reckoned from requests", value=more),
     )
 
 
 def _events_per_second(count: int) -> float:
-    simulation = _simulation("fixed", _arrivals(0, count, per_second=1.5))
-    began = time.perf_counter()
+    simulation = _simulation("fixed", 8, _arrivals(0, count, per_second=1.5, slo_factor=10.0))
+    began = time.process_time()
     simulation.run()
-    return simulation.events / (time.perf_counter() - began)
+    return simulation.events / (time.process_time() - began)
 
 
-def _decisions(seed: int) -> list[float]:
-    """Seconds of plans near LIVE live requests, from a burst of 128 that is worked off."""
-    simulation = _simulation("sfumato", _arrivals(seed, 2 * LIVE, per_second=100.0))
+def _decisions(scene: Scene, seed: int) -> list[float]:
+    """Seconds of plans near `live` requests: from 10% more, all there at once, while they are worked off."""
+    slo_factor = 1.25 * scene.live / scene.ranks  # room for most of them
+    at_once = [
+        replace(request, arrived_at=0.0, deadline=(request.deadline or 0.0) - request.arrived_at)
+        for request in _arrivals(seed, int(1.1 * scene.live), per_second=1.0, slo_factor=slo_factor)
+    ]
+    simulation = _simulation("sfumato", scene.ranks, at_once)
     timed = Timed(simulation.serving.policy)
     simulation.serving.policy = timed
     gc.collect()
+    warm = scene.decisions // 10
+    simulation.run(lambda _: len(timed.calls) >= warm + scene.decisions or 0 < timed.live < 0.9 * scene.live)
+    return timed.calls[warm:]
+
+
+def _play(ranks: int, count: int) -> Played:
+    """A busy pool in balance: about as much arrives as it can do."""
+    simulation = _simulation("sfumato", ranks, _arrivals(7, count, per_second=PER_RANK * ranks, slo_factor=2.0))
+    timed = Timed(simulation.serving.policy)
+    simulation.serving.policy = timed
+    gc.collect()
+    began = time.process_time()
     simulation.run()
-    return [seconds for live, seconds in timed.calls if abs(live - LIVE) <= NEAR]
+    spent_s = time.process_time() - began
+    plan_s = sum(timed.calls)
+    chunk_s = fmean(timed.chunks) if timed.chunks else 0.0
+    return Played(spent_s, plan_s, simulation.serving.now, len(timed.calls), chunk_s)
 
 
 class Timed:
-    """A policy whose calls are timed."""
+    """A policy whose calls are timed, and the chunks that it launches weighed."""
 
     def __init__(self, policy: Any) -> None:
         self.name = policy.name
         self.work_conserving = policy.work_conserving
-        self.calls: list[tuple[int, float]] = []
+        self.calls: list[float] = []
+        self.chunks: list[float] = []
+        self.live = 0
         self._policy = policy
 
     def plan(self, view: View) -> Plan:
-        began = time.perf_counter()
+        began = time.process_time()
         plan: Plan = self._policy.plan(view)
-        self.calls.append((len(view.jobs), time.perf_counter() - began))
+        self.calls.append(time.process_time() - began)
+        self.chunks += [chunk.units * view.costs.unit_s(view.work(chunk)) for chunk in plan.launches]
+        self.live = len(view.jobs)
         return plan
 
 
-def _simulation(policy: str, arrivals: list[Request]) -> Simulation:
+def _simulation(policy: str, ranks: int, arrivals: list[Request]) -> Simulation:
     profile = read_profile(PROFILE)
     setup = Setup(models={profile.model: spec_of(profile)}, profiles=(profile,), policy=policy)
-    return simulated(setup, [RankInfo(rank=rank, device="h100") for rank in range(RANKS)], arrivals)
+    return simulated(setup, [RankInfo(rank=rank, device="h100") for rank in range(ranks)], arrivals)
 
 
-def _arrivals(seed: int, count: int, per_second: float) -> list[Request]:
-    """TetriServe's mix of sizes, and SLOs with room: all that arrive are worked on."""
+def _arrivals(seed: int, count: int, *, per_second: float, slo_factor: float) -> list[Request]:
+    """TetriServe's uniform mix of sizes."""
     classes = [
-        {"name": size, "model": "flux1-dev", "size": f"{size}x{size}", "steps": 28, "slo": slo}
-        for size, slo in (("256", 15.0), ("512", 20.0), ("1024", 30.0), ("2048", 90.0))
+        {"name": size, "model": "flux1-dev", "size": f"{size}x{size}", "steps": 28, "slo": slo * slo_factor}
+        for size, slo in SLOS.items()
     ]
     arrivals = {"process": "poisson", "per_second": per_second}
     return requests(draw(read({"seed": seed, "requests": count, "classes": classes, "arrivals": arrivals})))

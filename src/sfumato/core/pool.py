@@ -102,8 +102,9 @@ class Pool:
         self.weight_bytes[rank] += size
 
     def loaded(self, rank: Rank, part: PartId) -> None:
-        """A part has arrived; one that nobody was waiting for counts for nothing."""
-        self.resident[rank][part] = self.loading[rank].pop(part, 0)
+        """A part has arrived; one that nobody was waiting for (the rank died since, and has it again) counts for
+        nothing."""
+        self.resident[rank].setdefault(part, self.loading[rank].pop(part, 0))
 
     def load_failed(self, rank: Rank, part: PartId) -> None:
         self.weight_bytes[rank] -= self.loading[rank].pop(part, 0)

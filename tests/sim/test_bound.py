@@ -205,7 +205,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Request], list[str], ModelSpec, PlainCo
     return asked(*specs), devices, ModelSpec(name="image", **stages), TableCosts(draw(st.integers(0, 99)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(case=cases(), cells=st.sampled_from([2, 10, 2000]))
 def test_no_schedule_of_a_small_world_beats_the_bound(
     case: tuple[list[Request], list[str], ModelSpec, PlainCosts], cells: int

@@ -27,15 +27,16 @@ from sfumato.sim.modes import Catalogue, Mode
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+ANY_CROWD = 1 << 30
 NEAR = 1e-9  # seconds that windows are wider than asked: rounding must not make a request impossible
 
 
 class Way(NamedTuple):
-    """A mode for a whole stage: wall seconds, what it takes of each capacity, and how many must share it."""
+    """A mode for a whole stage: wall seconds, what it takes of each capacity, and the crowds that may want it."""
 
     wall_s: float
     use: Floats
-    batch: int
+    crowds: range
 
 
 class Task(NamedTuple):
@@ -113,7 +114,8 @@ class Demand:
     def _task(self, request: Request, model: ModelSpec, stage: Stage, catalogue: Catalogue) -> Task:
         units = model.units(stage, request.shape, request.steps)
         ways = tuple(
-            Way(units * mode.wall_s, units * self._use(mode), mode.batch) for mode in catalogue.modes(request, stage)
+            Way(units * mode.wall_s, units * self._use(mode), crowds)
+            for mode, crowds in wanted(catalogue.modes(request, stage))
         )
         fastest_s = min((way.wall_s for way in ways), default=np.inf)
         shape = None if model.stage(stage).packs else request.shape
@@ -137,6 +139,39 @@ class Demand:
             found += [mode.pace_s * (mode.device == kind) for kind in self._kinds]
             found += [mode.rank_s * (mode.company <= part) for part in self._parts()]
         return np.array(found)
+
+
+def wanted(modes: Sequence[Mode]) -> Iterator[tuple[Mode, range]]:
+    """Modes with the crowds that make them possible, and in which no mixture of others does as much for less.
+
+    Only modes whose ranks are counted alike are held against each other; a larger crowd adds modes, so what is not
+    wanted in one is not wanted in a larger one.
+    """
+    alike: dict[Any, list[Mode]] = {}
+    several = len({mode.device for mode in modes}) > 1
+    for mode in modes:
+        key = (mode.device, mode.company, mode.rank_s / mode.pace_s) if several and mode.pace_s else None
+        alike.setdefault(key, []).append(mode)
+    for group in alike.values():
+        crowds = sorted({mode.batch for mode in group})
+        fronts = {crowd: _front([mode for mode in group if mode.batch <= crowd]) for crowd in crowds}
+        for mode in group:
+            until = next((crowd for crowd in crowds if crowd >= mode.batch and mode not in fronts[crowd]), ANY_CROWD)
+            if until > mode.batch:
+                yield mode, range(mode.batch, until)
+
+
+def _front(modes: Sequence[Mode]) -> list[Mode]:
+    """The corners of the least rank-seconds a second over the pace, from standing still to the fastest."""
+    found: list[Mode] = []
+    pace = spent = 0.0
+    while ahead := [mode for mode in modes if mode.wall_s == 0.0 or 1 / mode.wall_s > pace * (1 + 1e-12)]:
+        if any(mode.wall_s == 0.0 for mode in ahead):
+            return list(modes)
+        best = min(ahead, key=lambda m: ((m.rank_s / m.wall_s - spent) / (1 / m.wall_s - pace), m.wall_s))
+        found.append(best)
+        pace, spent = 1 / best.wall_s, best.rank_s / best.wall_s
+    return found
 
 
 def cells_of(opens: Floats, closes: Floats, edges: Floats) -> Cells:

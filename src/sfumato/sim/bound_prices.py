@@ -7,7 +7,8 @@ its stage is done that way in t. Maximise sum x_i subject to
     sum_sm wall_sm y_ismt <= seconds_it x_i               one thing at a time, within its window
     sum_ism use_smj y_ismt <= capacity_j length_t         what the pool has                         (dual: price_jt)
 
-y_ismt is there only where the window of the stage touches t and enough others that could share its batch are about.
+y_ismt is there only where the window of the stage touches t and enough others that could share its batch are about,
+and where no mixture of other ways would do as much for less.
 What is wanted is the dual alone: any prices and worths give a bound (`sim.bound`), good ones a low bound. So this file
 may round where it likes: requests of one kind in the same intervals are one, with their mean window, and a stretch of
 time is solved with only its neighbourhood.
@@ -52,7 +53,8 @@ def choices(demand: Demand, kind: Ints, opens: Floats, closes: Floats, cells: Ce
             reached = (opens[stage, who] <= edges[at + 1]) & (closes[stage, who] >= edges[at])
             crowd = crowds[stage, task.pool][at]
             for way in task.ways:
-                yield Choice(stage, way, mine[reached & (crowd >= way.batch)])
+                wants = (crowd >= way.crowds.start) & (crowd < way.crowds.stop)
+                yield Choice(stage, way, mine[reached & wants])
 
 
 class Bunches(NamedTuple):

@@ -26,10 +26,11 @@ from collections.abc import Sequence
 import msgspec
 
 from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Group, Job, Rank, Stage, Value
+from sfumato.core.values import Chunk, Job, Rank, Stage, Value
 from sfumato.core.view import View
+from sfumato.policies.genserve.allocator import Allocator
 from sfumato.policies.genserve.candidates import Candidate, candidates, chosen, slack_s
-from sfumato.policies.genserve.images import Batch, batches, delivered
+from sfumato.policies.genserve.images import batches, delivered
 from sfumato.policies.pace import Standing, narrowest, pick, standings
 
 FORCED = -1000.0  # what holding a video counts that must not be paused
@@ -85,20 +86,17 @@ class Board:
         self._round_s = max((s.pace.fastest_s + s.pace.start_s for s in everyone), default=0.0)
         self._videos = [s for s in steppers if not s.late and self._as_video(s)]
         self._images = [s for s in self._ready if s in steppers and not s.late and s not in self._videos]
-        self._free: list[Rank] = list(view.free)
         self._wanted: set[str] = set()
-        self._until = {rank: view.free_at(rank) for running in view.running.values() for rank in running.chunk.group}
-        self._fixed: list[Chunk] = []
-        self._moving: list[tuple[Standing, Group]] = []  # videos and late work, a round at a time
         held = [job.home for s in everyone if (job := s.job).id in memo.paused and job.chunk is None and job.home]
         self._latents = {rank: sum(rank in home for home in held) for rank in view.ranks}
+        self._ranks = Allocator(view, self._round_s, self._latents)
 
     def run_ends(self) -> None:
         """Encode and decode, least slack first; a decode of many units a round at a time."""
         for s in sorted(self._ready, key=_urgency):
             if s.stage is Stage.DIFFUSE:
                 continue
-            group = pick(self._view, s.job, self._free, narrowest(self._view, s.job))
+            group = pick(self._view, s.job, self._ranks.free, narrowest(self._view, s.job))
             if group:
                 unit_s = s.pace.decode_s
                 units = self._view.units_left(s.job)
@@ -106,7 +104,7 @@ class Board:
                     units = min(units, max(1, int(self._round_s / unit_s)))
                 one_s = unit_s if s.stage is Stage.DECODE else s.pace.encode_s
                 chunk = Chunk(jobs=(s.job.id,), stage=s.stage, units=units, group=group)
-                self._fix(chunk, s.pace.start_s + units * one_s)
+                self._ranks.fix(chunk, s.pace.start_s + units * one_s)
 
     def run_chosen(self) -> None:
         """The two stages, then ranks: videos that stay where they are, images, videos that move, more images."""
@@ -119,49 +117,42 @@ class Board:
             ((s, k) for s, k in zip(self._videos, degrees, strict=True) if k and s.job.chunk is None),
             key=lambda pair: _urgency(pair[0]),
         )
-        stay = [(s, k) for s, k in want if s.job.home and len(s.job.home) == k and set(s.job.home) <= set(self._free)]
+        stay = [
+            (s, k) for s, k in want if s.job.home and len(s.job.home) == k and set(s.job.home) <= set(self._ranks.free)
+        ]
         for s, degree in stay:
-            self._move(s, degree)
-        queue = self._run_images(queue, ranks - sum(degrees))
+            self._ranks.move(s, degree)
+        queue = self._ranks.run_images(queue, ranks - sum(degrees))
         waiting: list[Rank] = []
         for s, degree in want:
-            if (s, degree) not in stay and not self._move(s, degree):
-                waiting += self._gather(s, degree)
-        self._free = [rank for rank in self._free if rank not in waiting]
-        self._run_images(queue, len(self._free))
+            if (s, degree) not in stay and not self._ranks.move(s, degree):
+                waiting += self._ranks.gather(s, degree, self._degrees(s))
+        self._ranks.free = [rank for rank in self._ranks.free if rank not in waiting]
+        self._ranks.run_images(queue, len(self._ranks.free))
 
     def run_late(self) -> None:
         """Late, then best-effort work: a narrow step that takes at most two rounds, or any on an idle pool."""
-        taken = self._launched()
+        taken = self._ranks.launched()
         left = [s for s in self._ready if s.late and s.stage is Stage.DIFFUSE and s.job.id not in taken]
         for s in sorted(left, key=lambda s: (s.job.request.deadline is None, s.job.request.arrived_at, s.job.id)):
             short = [k for k, step_s in s.pace.steps if step_s <= 2 * self._round_s]
-            self._move(s, short[0])
-        if not self._view.running and not self._fixed and not self._moving:
+            self._ranks.move(s, short[0])
+        if not self._view.running and not self._ranks.launched():
             for s in sorted(self._ready, key=_urgency):
                 able = sum(self._view.can_run(s.job, rank) for rank in self._view.free)
                 fitting = [k for k, _ in s.pace.steps if k <= able] if s.stage is Stage.DIFFUSE else []
-                self._free = list(self._view.free)
-                if fitting and self._move(s, fitting[-1]):
+                self._ranks.free = list(self._view.free)
+                if fitting and self._ranks.move(s, fitting[-1]):
                     return
 
     def widen(self) -> None:
-        """Idle ranks to the videos that start, the most seconds saved for each added rank first."""
-        while self._options.elastic and self._free:
-            gains = [gain for place in range(len(self._moving)) if (gain := self._gain(place))]
-            if not gains:
-                return
-            _, place, group = max(gains)
-            self._moving[-place] = self._moving[-place][0], group
-            self._free = [rank for rank in self._free if rank not in group]
+        """Idle ranks to the videos that start."""
+        if self._options.elastic:
+            self._ranks.widen()
 
     def chunks(self) -> list[Chunk]:
         """Everything that starts now."""
-        moving = [
-            Chunk(jobs=(s.job.id,), stage=Stage.DIFFUSE, units=self._units(s, len(group)), group=group)
-            for s, group in self._moving
-        ]
-        return [chunk for chunk in (*self._fixed, *moving) if self._view.fits(chunk)]
+        return self._ranks.chunks()
 
     def paused(self, launches: Sequence[Chunk]) -> tuple[str, ...]:
         """Videos under way that hold. One that only waits for its ranks (an encode was quicker) is not among them."""
@@ -221,72 +212,6 @@ class Board:
 
     def _as_video(self, s: Standing) -> bool:
         return s.job.shape.frames > 1 or (self._options.wide_images and slack_s(s, s.pace.steps[0][0]) < 0)
-
-    # -- the ranks ------------------------------------------------------------------------------------------------
-
-    def _run_images(self, queue: Sequence[Batch], slots: int) -> list[Batch]:
-        """The first `slots` batches on the ranks that are free; returns the others."""
-        left = list(queue)
-        for batch in queue[: max(0, slots)]:
-            lead = batch.members[0].job
-            able = [r for r in self._free if all(self._view.can_run(s.job, r) for s in batch.members)]
-            group = pick(self._view, lead, able, narrowest(self._view, lead), self._kept_ranks())
-            if group:
-                steps = min(s.steps for s in batch.members)
-                jobs = tuple(s.job.id for s in batch.members)
-                self._fix(Chunk(jobs=jobs, stage=Stage.DIFFUSE, units=steps, group=group), batch.seconds)
-                left.remove(batch)
-        return left
-
-    def _move(self, s: Standing, degree: int) -> bool:
-        group = pick(self._view, s.job, self._free, degree, self._kept_ranks())
-        if group:
-            self._moving.append((s, group))
-            self._take(group, s.pace.start_s + self._units(s, degree) * s.pace.step_s(degree))
-        return group is not None
-
-    def _gather(self, s: Standing, degree: int) -> list[Rank]:
-        """Ranks to keep idle for a video that needs more than are free; or none, and it starts narrower."""
-        able = [rank for rank in self._free if self._view.can_run(s.job, rank)]
-        narrower = [k for k in self._degrees(s) if k <= len(able)]
-        later = sorted(self._until.values())
-        missing = degree - len(able)
-        ready_at = later[missing - 1] if missing <= len(later) else None
-        if ready_at is not None and (not narrower or ready_at - self._view.now < s.pace.step_s(narrower[-1])):
-            return able
-        if narrower:
-            self._move(s, narrower[-1])
-        return []
-
-    def _gain(self, place: int) -> tuple[float, int, Group] | None:
-        """(seconds saved a rank, minus the place, group) of the next degree up."""
-        s, group = self._moving[place]
-        wider = next((k for k, _ in s.pace.steps if k > len(group)), None)
-        able = [rank for rank in self._free if self._view.can_run(s.job, rank)]
-        if wider is None or len(able) < wider - len(group):
-            return None
-        saved_s = s.steps * (s.pace.step_s(len(group)) - s.pace.step_s(wider))
-        added = wider - len(group)
-        return (saved_s / added, -place, tuple(sorted((*group, *able[:added])))) if saved_s > 0 else None
-
-    def _units(self, s: Standing, degree: int) -> int:
-        step_s = s.pace.step_s(degree)
-        return min(s.steps, max(1, int(self._round_s / step_s + 1e-6))) if step_s > 0 else s.steps
-
-    def _fix(self, chunk: Chunk, seconds: float) -> None:
-        self._fixed.append(chunk)
-        self._take(chunk.group, seconds)
-
-    def _take(self, group: Group, seconds: float) -> None:
-        self._free = [rank for rank in self._free if rank not in group]
-        self._until.update(dict.fromkeys(group, self._view.now + seconds))
-
-    def _launched(self) -> set[str]:
-        return {job for chunk in self._fixed for job in chunk.jobs} | {s.job.id for s, _ in self._moving}
-
-    def _kept_ranks(self) -> list[Rank]:
-        """Ranks with the latent of a paused video: others go there last."""
-        return [rank for rank, count in self._latents.items() if count]
 
 
 def _begun(job: Job) -> bool:

@@ -1,0 +1,161 @@
+"""Writes docs/reproduction.md: what four papers report of their schedulers, and what our readings of them get.
+
+    python -m bench.reproduction            # a quick size: a look, some minutes of one core
+    python -m bench.reproduction --full     # as many requests and seeds as the papers' figures need: hours
+
+Workloads are those of recipes/workloads/, each at its first seeds; every policy of a setting sees the same arrivals.
+What the papers claim is `bench.reproduction_claims`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from bench.reproduction_claims import PAPERS, Paper, Score, Scores, Setting
+from sfumato.assemble import simulated
+from sfumato.cli.worlds import World, world_of
+from sfumato.core.values import Outcome, Request
+from sfumato.sim.noise import lognormal
+from sfumato.workload.load import load
+from sfumato.workload.spec import Workload
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reproduction.md"
+
+
+class Size(NamedTuple):
+    """Requests a run, and seeds."""
+
+    requests: int
+    seeds: int
+
+
+QUICK, FULL = Size(100, 2), Size(3000, 10)
+
+
+def played(setting: Setting, size: Size) -> dict[str, Score]:
+    """The score of every run of a setting, by its label."""
+    workload = _workload(setting, size)
+    world = world_of(workload)
+    drawn = {seed: world.draw(workload, seed) for seed in range(workload.seed, workload.seed + size.seeds)}
+    found = {}
+    for run in setting.runs:
+        began = time.process_time()
+        ended = [pair for seed, asked in drawn.items() for pair in _run(world, workload, asked, seed, run)]
+        found[run.label] = score(ended)
+        spent_s = time.process_time() - began
+        print(f"{setting.name}: {run.label}: {found[run.label].attainment:.3f} ({spent_s:.0f} s)", file=sys.stderr)
+    return found
+
+
+def _run(world: World, workload: Workload, asked: Sequence[Request], seed: int, run: Any) -> Iterator[Any]:
+    simulation = simulated(
+        world.setup(run.policy, run.options),
+        world.ranks,
+        asked,
+        noise=lognormal(seed, workload.noise),
+        resident=world.resident,
+        truth=world.truth,
+    )
+    by_id = {request.id: request for request in asked}
+    return ((by_id[outcome.request], outcome) for outcome in simulation.run())
+
+
+def _workload(setting: Setting, size: Size) -> Workload:
+    workload = load(ROOT / "recipes" / "workloads" / f"{setting.file}.toml")
+    shares = setting.shares
+    pool = workload.pool
+    if setting.pool < 1.0:  # a part of the pool with that part of the load
+        also = tuple(_part(kind, setting.pool) for kind in pool.also)
+        pool = replace(_part(pool, setting.pool), also=also)
+    return replace(
+        workload,
+        points=(),
+        pool=pool,
+        requests=size.requests,
+        horizon_s=None,
+        rate_factor=workload.rate_factor * setting.rate * setting.pool,
+        slo_factor=workload.slo_factor * setting.slo,
+        classes=tuple(replace(entry, share=shares.get(entry.name, entry.share)) for entry in workload.classes),
+    )
+
+
+def _part(kind: Any, share: float) -> Any:
+    return replace(kind, ranks=round(kind.ranks * share), nodes=max(1, round(kind.nodes * share)))
+
+
+def score(ended: Sequence[tuple[Request, Outcome]]) -> Score:
+    """Attainment, of all and by the first word of the class, and latencies of what was delivered."""
+    kinds: dict[str, list[bool]] = {}
+    for request, outcome in ended:
+        kinds.setdefault(request.slo.split("-")[0], []).append(outcome.met)
+    took = sorted(outcome.at - outcome.arrived_at for _, outcome in ended)
+    return Score(
+        attainment=sum(outcome.met for _, outcome in ended) / len(ended),
+        by_kind={kind: sum(met) / len(met) for kind, met in kinds.items()},
+        mean_s=sum(took) / len(took),
+        p95_s=took[int(0.95 * (len(took) - 1))],
+    )
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def page(papers: Sequence[Paper], scores: Mapping[str, Scores], size: Size, *, full: bool) -> str:
+    """The whole of docs/reproduction.md."""
+    command = "python -m bench.reproduction" + (" --full" if full else "")
+    claims = [(claim, *claim.judge(scores[paper.name])) for paper in papers for claim in paper.claims]
+    agreed = sum(agrees for _, _, agrees in claims)
+    lines = [
+        "# What the papers report, and what we get",
+        "",
+        f"Written by `{command}`: {size.requests} requests a run, {size.seeds} seeds, simulated, on the workloads of "
+        "`recipes/workloads/`.",
+        "**All step times, stages, batches and bytes here are modelled or published by others, none measured by us** "
+        "(`profiles/README.md`): orderings and differences are comparable, absolute figures are not.",
+        *([] if full else ["**A quick size: a figure may be off by 10 points. It proves orderings at most.**"]),
+        "",
+        f"{agreed} of {len(claims)} claims come out as reported; the others are explained below their table, or admitted.",
+    ]
+    for paper in papers:
+        lines += ["", f"## {paper.title}", "", paper.setup, ""]
+        lines += _claims(paper, scores[paper.name])
+        lines += ["", "| setting | run | in time | mean s | p95 s |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {setting.name} | {label} | {one.shown} | {one.mean_s:.1f} | {one.p95_s:.1f} |"
+            for setting in paper.settings
+            for label, one in scores[paper.name][setting.name].items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _claims(paper: Paper, scores: Scores) -> list[str]:
+    lines, remarks = ["| claim | paper reports | we get | |", "|---|---|---|---|"], []
+    for claim in paper.claims:
+        ours, agrees = claim.judge(scores)
+        verdict = "as reported" if agrees else "**differs**"
+        lines.append(f"| {claim.what} | {claim.reported} | {ours} | {verdict} |")
+        if not agrees:
+            remarks.append(f"- {claim.what}: {claim.why}")
+    return [*lines, *([""] if remarks else []), *remarks]
+
+
+def main() -> None:
+    """Play every setting, then write the page."""
+    parser = argparse.ArgumentParser(prog="python -m bench.reproduction", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="hours instead of minutes")
+    full = parser.parse_args().full
+    size = FULL if full else QUICK
+    scores = {paper.name: {setting.name: played(setting, size) for setting in paper.settings} for paper in PAPERS}
+    PAGE.write_text(page(PAPERS, scores, size, full=full))
+
+
+if __name__ == "__main__":
+    main()

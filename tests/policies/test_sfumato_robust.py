@@ -93,12 +93,12 @@ def test_noise_of_ten_percent_costs_little() -> None:
 
 
 def test_the_margin_is_nothing_where_predictions_hold_and_grows_with_what_they_miss() -> None:
-    assert Residuals().margin_s(10.0, 0.1) == 0.0
+    assert Residuals().margin(0.1).seconds(10.0) == 0.0
     noisy = Residuals(count=32, mean=0.0, spread=0.01, drift=0.0)
-    assert 0.05 < noisy.margin_s(10.0, 0.1) < 0.2
+    assert 0.05 < noisy.margin(0.1).seconds(10.0) < 0.2
     late = Residuals(count=32, mean=0.1, spread=0.0, drift=0.0)
-    assert 1.0 < late.margin_s(10.0, 0.1) < 1.1
-    assert late.margin_s(1.0, 0.1) < noisy.margin_s(100.0, 0.1) < late.margin_s(10.0, 0.1)
+    assert 1.0 < late.margin(0.1).seconds(10.0) < 1.1
+    assert late.margin(0.1).seconds(1.0) < noisy.margin(0.1).seconds(100.0) < late.margin(0.1).seconds(10.0)
 
 
 def test_a_rank_is_slow_only_beside_the_others() -> None:

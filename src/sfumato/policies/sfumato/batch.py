@@ -46,7 +46,7 @@ def batch_of(
             if not spec.packs:
                 break
             continue
-        if all(_makes_it(o, together_s) for o in (*members, other)):
+        if all(_makes_it(o, together_s, view.now) for o in (*members, other)):
             members.append(other)
             unit_s = together_s
     return members, unit_s
@@ -59,10 +59,10 @@ def _alike(one: Outlook, other: Outlook, *, packs: bool) -> bool:
     return (packs or a.shape == b.shape) and a.done <= a.saved and b.done <= b.saved
 
 
-def _makes_it(o: Outlook, unit_s: float) -> bool:
+def _makes_it(o: Outlook, unit_s: float, now: float) -> bool:
     """Whether a request that could be on time stays on time at this speed to its end."""
     if o.hopeless:
         return True
     if o.job.stage is Stage.DIFFUSE:
-        return o.ready_at + o.steps * unit_s + o.ends_s <= o.deadline
-    return o.laxity >= unit_s - o.step_s(1)
+        return now + o.steps * unit_s + o.ends_s <= o.deadline
+    return now + unit_s - o.step_s(1) <= o.start_by

@@ -7,7 +7,7 @@ first (no move).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sfumato.core.values import Chunk, Group, Job, Rank, Stage
 from sfumato.core.view import View
@@ -58,7 +58,7 @@ class Board:
             return any(self._seat(o, part, self._narrowest(o), "least work") for part in range(len(self._parts)))
         for part in range(len(self._parts)):
             if part != o.part and self.free[part]:
-                found = cheapest((o.paces[part],), o.steps, o.deadline - o.ready_at - o.ends_s)
+                found = cheapest((o.paces[part],), o.steps, o.deadline - self._view.now - o.ends_s)
                 if found and self._seat(o, part, found[2], "least work elsewhere"):
                     return True
         return self._narrower(o)
@@ -97,9 +97,14 @@ class Board:
 
     # -- what comes of it ----------------------------------------------------------------------------------------------
 
-    def chunks(self, left: Sequence[Outlook]) -> Iterable[tuple[Seat, Chunk, float]]:
-        """A chunk a seat with its seconds a unit: a quantum long, with those of `left` aboard whom that suits."""
-        others = list(left)
+    def chunks(
+        self, ready: Sequence[Outlook], turn: Callable[[Outlook], tuple[float, int, float, str]]
+    ) -> Iterable[tuple[Seat, Chunk, float]]:
+        """A chunk a seat with its seconds a unit: a quantum long, with those left over aboard whom that suits."""
+        models, others = self._view.models, []
+        if any(models[seat.o.job.request.model].stage(seat.o.job.stage).max_batch > 1 for seat in self.seats):
+            given = {seat.o.job.request.id for seat in self.seats}
+            others = sorted((o for o in ready if o.job.request.id not in given), key=turn)
         for seat in self.seats:
             members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, others)
             chunk = self._chunk(seat, members, unit_s)
@@ -126,10 +131,11 @@ class Board:
         for k in reversed(self._degrees(o, part)):
             if k >= o.degree or k > len(self.free[part]):
                 continue
+            laxity = o.start_by - self._view.now
             lost_s = o.step_s(k, part) - o.paces[part].fastest_s
-            if o.step_s(k, part) > self._limit_s or lost_s > o.laxity:
+            if o.step_s(k, part) > self._limit_s or lost_s > laxity:
                 return False
-            most = int(o.laxity / lost_s) if lost_s > 0 else 1 << 30
+            most = int(laxity / lost_s) if lost_s > 0 else 1 << 30
             return self._seat(o, part, k, "narrower", max(1, most))
         return False
 

@@ -16,7 +16,9 @@ Its constants are a prototype's (docs/decisions/0005, 0010); none is tuned to a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heapify, heappop
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -29,9 +31,9 @@ from sfumato.policies.sfumato.choices import Choices
 from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
-from sfumato.policies.sfumato.outlook import Outlook, Paces, outlook_of, parts_of, weigh
+from sfumato.policies.sfumato.outlook import Outlook, Scales, parts_of
 from sfumato.policies.sfumato.residuals import observed, watch
-from sfumato.policies.sfumato.shares import earned, launch_owed, paid
+from sfumato.policies.sfumato.shares import LEFT_OVER, earned, launch_owed, paid
 from sfumato.policies.sfumato.weights import Exchange, all_there
 
 UNHURRIED_S = 2.0  # slack assumed before any request with a deadline was seen: chunks of 0.1 s
@@ -50,24 +52,28 @@ class Sfumato:
     def __init__(self, options: Choices | None = None) -> None:
         self._choices = options or Choices()
         self._bytes = Bytes()
+        self._scales = Scales()
 
     def plan(self, view: View) -> Plan:
-        return Decision(view, self._choices, self._bytes).plan() if view.ranks else Plan(memo=view.memo)
+        if not view.ranks:
+            return Plan(memo=view.memo)
+        return Decision(view, self._choices, self._bytes, self._scales).plan()
 
 
 class Decision:
     """One call of `plan`."""
 
-    def __init__(self, view: View, choices: Choices, sizes: Bytes) -> None:
-        self._view, self._choices, self._bytes = view, choices, sizes
+    def __init__(self, view: View, choices: Choices, sizes: Bytes, scales: Scales) -> None:
+        self._view, self._choices, self._bytes, self._scales = view, choices, sizes, scales
         memo: Memo = view.memo or Memo()
         self._residuals = observed(memo.residuals, view)
         self._parts = parts_of(view, self._residuals)
-        self._paces = Paces(view, self._parts)
+        scales.paces.begin(view, self._parts)
         self._slack_s = memo.tightest_s or UNHURRIED_S
         self._quantum_s = choices.quantum * self._slack_s
-        self._outlooks = weigh(view, self._paces, self._residuals, self._quantum_s)
-        self._fresh = fresh(memo, self._outlooks)
+        self._margin = self._residuals.margin(self._quantum_s)
+        self._outlooks = scales.weigh(view, self._margin)
+        self._fresh = fresh(memo, self._outlooks, known=view.job(memo.newest[0]) is not None)
         self._memo = demand_of(memo, self._fresh)
         since_s = view.now - memo.at if memo.at >= 0 else 0.0
         self._owed = earned(memo.owed, choices, self._outlooks, since_s * len(view.ranks))
@@ -134,7 +140,7 @@ class Decision:
 
         def able(shape: Shape, steps: int) -> bool:
             job = replace(o.job, shape=shape, steps=steps)
-            less = outlook_of(job, self._paces.of(job), self._view.now, 0, self._residuals, self._quantum_s)
+            less = self._scales.weighed(self._view, job, self._margin)
             instead = [less if other is o else other for other in self._outlooks]
             return not less.hopeless and o.job.request.id in self._kept(instead)
 
@@ -148,24 +154,33 @@ class Decision:
     # -- who runs ------------------------------------------------------------------------------------------------------
 
     def _launches(self, ready: Sequence[Outlook], keep: set[str], dropping: set[Rank]) -> Launched:
-        memory = Memory(self._view, self._paces.samples, self._bytes)
+        memory = Memory(self._view, self._scales.paces.samples.values(), self._bytes)
         board = Board(self._view, self._parts, memory, self._quantum_s, self._choices.limit * self._slack_s)
         board.leave_out(dropping)
-        rest = sorted((o for o in ready if o.job.request.id not in keep), key=self._rest_order)
-        first = launch_owed(self._owed, board, rest)
-        for o in sorted((o for o in ready if o.job.request.id in keep), key=_urgency):
+        saved: list[Outlook] = []
+        rest: list[Outlook] = []
+        for o in ready:
+            (saved if o.job.request.id in keep else rest).append(o)
+        first = self._launch_owed(board, rest)
+        for o in _in_turn(saved, _urgency):
             if board.full:
                 break
             board.launch_kept(o)
-        for o in rest:
-            if board.full:
-                break
-            if o is not first:
-                board.launch_rest(o, _standing(o))
+        if not board.full:
+            for o in _in_turn(rest, self._rest_order):
+                if o is not first:
+                    board.launch_rest(o, _standing(o))
+                if board.full:
+                    break
         board.widen()
-        given = {seat.o.job.request.id for seat in board.seats}
-        left = sorted((o for o in ready if o.job.request.id not in given), key=_urgency)
-        return list(board.chunks(left))
+        return list(board.chunks(ready, _urgency))
+
+    def _launch_owed(self, board: Board, rest: Sequence[Outlook]) -> Outlook | None:
+        """Give left-over work the step that it is owed, if it is."""
+        if self._owed.get(LEFT_OVER, 0.0) <= 0.0 or board.full:
+            return None
+        first = min((o for o in rest if o.hopeless), key=self._rest_order, default=None)
+        return first if first is not None and launch_owed(self._owed, board, first) else None
 
     def _rest_order(self, o: Outlook) -> tuple[int, float, float, str]:
         """Given-up work (it could still make it), then late work and best effort: least left first, but aging."""
@@ -194,7 +209,7 @@ class Decision:
                 job=seat.o.job.request.id,
                 standing="kept" if seat.o.job.request.id in keep else _standing(seat.o),
                 why=seat.why,
-                slack_s=None if seat.o.job.request.deadline is None else seat.o.laxity,
+                slack_s=None if seat.o.job.request.deadline is None else seat.o.start_by - self._view.now,
                 work_s=seat.o.work,
                 least_degree=seat.o.degree,
                 degree=len(chunk.group),
@@ -202,6 +217,14 @@ class Decision:
             )
             for seat, chunk, _ in launches
         )
+
+
+def _in_turn(outlooks: Sequence[Outlook], key: Callable[[Outlook], tuple[Any, ...]]) -> Iterator[Outlook]:
+    """In order of `key`; as few as are asked for are put in order."""
+    heap = [(*key(o), place) for place, o in enumerate(outlooks)]
+    heapify(heap)
+    while heap:
+        yield outlooks[heappop(heap)[-1]]
 
 
 def _standing(o: Outlook) -> str:
@@ -213,4 +236,4 @@ def _standing(o: Outlook) -> str:
 
 def _urgency(o: Outlook) -> tuple[float, int, float, str]:
     """The least laxity first."""
-    return o.laxity, -o.job.request.priority, o.job.request.arrived_at, o.job.request.id
+    return o.start_by, -o.job.request.priority, o.job.request.arrived_at, o.job.request.id

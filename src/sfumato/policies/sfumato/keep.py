@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 
 from sfumato.policies.sfumato.memo import Memo
 from sfumato.policies.sfumato.outlook import Outlook
@@ -45,7 +46,7 @@ def kept(
 ) -> set[str]:
     """Ids of the jobs to save. `busy` is rank-seconds that running chunks still take; `safe` are never given up."""
     hopeful = [o for o in outlooks if not o.hopeless]
-    hopeful.sort(key=lambda o: (o.deadline, o.job.request.arrived_at, o.job.request.id))
+    hopeful.sort(key=attrgetter("order"))
     result: set[str] = set()
     worst: list[tuple[float, str, float]] = []
     total = busy

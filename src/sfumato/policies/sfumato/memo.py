@@ -56,14 +56,13 @@ class Memo(Value, frozen=True, kw_only=True):
         return found
 
 
-def fresh(memo: Memo, outlooks: Sequence[Outlook]) -> list[Outlook]:
+def fresh(memo: Memo, outlooks: Sequence[Outlook], *, known: bool) -> list[Outlook]:
     """Those that arrived since the memo was made; the backlog is in order of arrival.
 
-    A live client's `arrived_at` may lie before the memo, so the newest request it knows is asked for first.
+    A live client's `arrived_at` may lie before the memo, so the newest that it knows is looked for (`known`: it lives).
     """
     found: list[Outlook] = []
     name, at = memo.newest
-    known = any(o.job.request.id == name for o in outlooks)
     for o in reversed(outlooks):
         if o.job.request.id == name or (not known and o.job.request.arrived_at <= at):
             break

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, log, sqrt
 from statistics import median
+from typing import NamedTuple
 
 from sfumato.core.values import Chunk, Group, Rank, Value
 from sfumato.core.view import View
@@ -19,6 +20,19 @@ NEWEST = 0.25  # weight of a rank's newest chunk, as in the cost model's correct
 WINDOW = 32  # chunks over which the whole is remembered
 SLOW = 1.5  # times the median: what noise does not do, so the rank is planned for as another kind of device
 LIMIT = log(10.0)  # beyond that a chunk hung, and says nothing about the next
+
+
+class Margin(NamedTuple):
+    """Seconds to leave between a predicted end and the deadline: `each` a second of work left, and a deviation."""
+
+    each: float
+    variance: float
+
+    def seconds(self, left_s: float) -> float:
+        """For `left_s` of work."""
+        if self.each == self.variance == 0.0:
+            return 0.0
+        return self.each * left_s + sqrt(self.variance * left_s)
 
 
 class Watched(Value, frozen=True, kw_only=True):
@@ -49,12 +63,9 @@ class Residuals(Value, frozen=True, kw_only=True):
         found = {rank: exp(mean - usual) for rank, mean in self.ranks}
         return {rank: round(times, 1) for rank, times in found.items() if times >= SLOW}
 
-    def margin_s(self, left_s: float, chunk_s: float) -> float:
-        """Seconds to leave between the predicted end of `left_s` of work in chunks of `chunk_s` and the deadline."""
-        if not self.count:
-            return 0.0
-        late_s = left_s * (exp(max(0.0, self.mean)) - 1.0 + sqrt(self.drift))
-        return late_s + sqrt(self.spread * left_s * min(left_s, chunk_s))
+    def margin(self, chunk_s: float) -> Margin:
+        """What to leave before deadlines for work in chunks of `chunk_s`."""
+        return Margin(exp(max(0.0, self.mean)) - 1.0 + sqrt(self.drift), self.spread * chunk_s)
 
 
 def observed(residuals: Residuals, view: View) -> Residuals:

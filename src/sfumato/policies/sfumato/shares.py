@@ -28,16 +28,13 @@ def earned(owed: dict[str, float], choices: Choices, outlooks: Sequence[Outlook]
     return found
 
 
-def launch_owed(owed: dict[str, float], board: Board, rest: Iterable[Outlook]) -> Outlook | None:
-    """The first of the left-over work, if it is owed a step; its credit is held to two of them."""
+def launch_owed(owed: dict[str, float], board: Board, first: Outlook) -> bool:
+    """Seat the first of the left-over work, if it is owed a step; its credit is held to two of them."""
     credit = owed.get(LEFT_OVER, 0.0)
-    first = next((o for o in rest if o.hopeless), None) if credit > 0 else None
-    if first is None:
-        return None
     degree = first.paces[0].steps[0][0]
     step_s = degree * first.step_s(degree)
     owed[LEFT_OVER] = min(credit, 2 * step_s)
-    return first if credit >= step_s and board.launch_slow(first, "owed") else None
+    return credit >= step_s and board.launch_slow(first, "owed")
 
 
 def paid(owed: dict[str, float], launches: Iterable[tuple[Seat, Chunk, float]], keep: set[str]) -> dict[str, float]:

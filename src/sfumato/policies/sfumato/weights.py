@@ -70,7 +70,7 @@ class Exchange:
             if not self._parts[key]:
                 continue
             load_s = self._load_s(key)
-            bears_s = max(load_s, min(PATIENT * load_s, o.laxity))
+            bears_s = max(load_s, min(PATIENT * load_s, o.start_by - view.now))
             waited = 1.0 + (view.now - job.request.arrived_at) / bears_s if bears_s > 0 else 1.0
             narrowest = min(view.models[key[0]].stage(stage).degrees)
             wide = o.degree if stage is job.stage and stage is Stage.DIFFUSE else narrowest

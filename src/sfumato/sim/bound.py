@@ -13,8 +13,8 @@ and any worths w >= 0 of the stages, with wage_t = max over what may be done in 
 
 So a loose solution can only raise it. Programmes that are too large rest on that: intervals are merged outward (the
 pool is counted over longer spans, each request still by its own window), time is solved in stretches, each with the
-longest window before and after it, and requests alike are priced as one. 3,000 requests on 8 to 256 ranks take 2 to
-10 s (bench/bound.py); splitting one programme of that size into stretches cost it 0.006%.
+longest window before and after it, and requests alike are priced as one. Splitting
+one programme of 3,000 requests into stretches cost it 0.006%; bench/bound.py says how long it takes.
 
 It holds for steady times (noise can be lucky) and for requests that are served as asked, without an admission that
 lowers steps or size.
@@ -34,7 +34,7 @@ from sfumato.sim.bound_demand import Demand, Floats, cells_of, spans
 from sfumato.sim.bound_prices import Dual, bunches, choices, dual_of
 
 CELLS = 2000  # (request, interval) pairs of one programme: about half a second; time grows with their square
-WORK = 32_000  # of all programmes together; twice as many lowered bounds by 0.07% for six times as long
+WORK = 24_000  # of all programmes together; three times as many lowered bounds by 0.1 to 0.4% for six times as long
 ROUNDING = 1e-6
 
 

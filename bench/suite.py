@@ -31,12 +31,13 @@ from sfumato.report.compare import attained
 from sfumato.sim.search import most
 from sfumato.sim.sweep import Kept, sweep
 from sfumato.workload.load import load
+from sfumato.workload.points import swept
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "workloads"
 EVALUATION = 1_000_000
 OURS = "sfumato"
 OTHERS = (*(name for name in POLICIES if name != OURS), *(f"fixed,degree={degree}" for degree in (2, 4, 8)))
-QUICK_OTHERS = ("tetriserve", "genserve", "srtf")
+QUICK_OTHERS = ("tetriserve", "genserve", "tridentserve", "patchedserve", "srtf", "static")
 PAPERS = {
     "tetriserve": "tetriserve",
     "genserve": "genserve",
@@ -153,7 +154,7 @@ def _base(path: Path, factor: float, *, quick: bool) -> Trial:
     workload = replace(load(path), seed=EVALUATION)
     if quick:
         point = workload.points[len(workload.points) // 2 :][:1]
-        workload = replace(workload, points=point, seeds=1, requests=min(workload.requests or 100, 100))
+        workload = replace(workload, points=point, seeds=1, requests=200)
     return Trial(workload=workload, policy="", seed=EVALUATION, factor=factor)
 
 
@@ -162,7 +163,7 @@ def _places(bases: dict[str, Trial], policies: Sequence[str]) -> Iterator[Place]
     points = [
         (file, name, replace(base, workload=workload))
         for file, base in bases.items()
-        for name, workload in base.workload.swept()
+        for name, workload in swept(base.workload)
     ]
     lone = [replace(trial, workload=replace(trial.workload, batches=False)) for *_, trial in points]
     asked = [tasks_of(trial, (*policies, BOUND)) for *_, trial in points]
@@ -247,7 +248,7 @@ def _cpu_s(places: Sequence[Place], policy: str) -> float:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a point of some workloads, 100 requests: a look")
+    parser.add_argument("--quick", action="store_true", help="a point of some workloads, 200 requests: a look")
     parser.add_argument("--modelled-factor", type=float, default=1.0)
     given = parser.parse_args()
     factor = given.modelled_factor

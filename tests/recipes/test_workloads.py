@@ -11,6 +11,7 @@ from sfumato.cli.worlds import scaled, world_of
 from sfumato.core.values import Stage
 from sfumato.cost.profile import encode_profile, read_profile
 from sfumato.workload.load import load
+from sfumato.workload.points import swept
 
 FILES = sorted(path for path in (Path(__file__).parents[2] / "recipes" / "workloads").glob("*.toml"))
 SUITE = [path for path in FILES if path.stem != "demo"]
@@ -19,7 +20,7 @@ SUITE = [path for path in FILES if path.stem != "demo"]
 @pytest.mark.parametrize("path", SUITE, ids=lambda path: path.stem)
 def test_every_point_has_three_thousand_requests_that_its_pool_could_serve(path: Path) -> None:
     spec = load(path)
-    for name, workload in spec.swept():
+    for name, workload in swept(spec):
         world = world_of(workload)
         asked = world.draw(workload, workload.seed)
         assert len(asked) * workload.seeds >= 2900, name
@@ -32,7 +33,7 @@ def test_every_point_has_three_thousand_requests_that_its_pool_could_serve(path:
 
 def test_points_have_names_of_their_own() -> None:
     for path in SUITE:
-        names = [name for name, _ in load(path).swept()]
+        names = [name for name, _ in swept(load(path))]
         assert len(set(names)) == len(names), path
 
 

@@ -10,7 +10,9 @@ from sfumato.core.values import Stage
 from sfumato.errors import ConfigError
 from sfumato.workload.arrivals import draw
 from sfumato.workload.load import parse
-from sfumato.workload.spec import Bursts, Piecewise, Poisson, mean_rate
+from sfumato.workload.points import swept as swept_points
+from sfumato.workload.processes import mean_rate
+from sfumato.workload.spec import Bursts, Piecewise, Poisson
 
 TEXT = """
 requests = 400
@@ -40,7 +42,7 @@ repeat_s = 100
 
 def swept(points: str) -> dict[str, tuple[float, float, list[float]]]:
     spec = parse(f"points = [{points}]\n{TEXT}{POISSON}")
-    return {name: (w.rate_factor, w.slo_factor, [entry.share for entry in w.classes]) for name, w in spec.swept()}
+    return {name: (w.rate_factor, w.slo_factor, [entry.share for entry in w.classes]) for name, w in swept_points(spec)}
 
 
 def test_a_point_multiplies_the_factors_and_overrides_the_shares_that_it_names() -> None:
@@ -53,7 +55,7 @@ def test_a_point_multiplies_the_factors_and_overrides_the_shares_that_it_names()
 
 
 def test_a_file_without_points_is_one_workload_without_a_name() -> None:
-    assert [name for name, _ in parse(TEXT + POISSON).swept()] == [""]
+    assert [name for name, _ in swept_points(parse(TEXT + POISSON))] == [""]
 
 
 @pytest.mark.parametrize(

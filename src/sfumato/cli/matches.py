@@ -8,10 +8,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from sfumato.cli.trials import BOUND, Ran, Trial, play
-from sfumato.cli.worlds import World, world_of
 from sfumato.core.values import Value
 from sfumato.report.compare import Match, mean_of
 from sfumato.report.tables import number
+from sfumato.workload.points import swept
 
 BOUNDED = 400  # requests a run up to which the bound is found without being asked for: a few seconds a seed
 
@@ -22,19 +22,6 @@ class Course(Value, frozen=True, kw_only=True):
     match: Match
     trial: Trial
     runs: dict[str, tuple[Ran, ...]]
-
-    @property
-    def world(self) -> World:
-        return world(self.trial)
-
-    @property
-    def seeds(self) -> range:
-        return seeds_of(self.trial)
-
-
-def world(trial: Trial) -> World:
-    """What a trial is played in."""
-    return world_of(trial.workload, trial.sources, trial.factor)
 
 
 def courses_of(
@@ -49,7 +36,7 @@ def courses_of(
 ) -> list[Course]:
     """Every point of `base`'s workload. `bounded` None: the bound is found where that is quick."""
     folder = journal and journal / name
-    points = [(point, replace(base, workload=workload)) for point, workload in base.workload.swept()]
+    points = [(point, replace(base, workload=workload)) for point, workload in swept(base.workload)]
     asked = [
         tasks_of(
             trial,
@@ -75,7 +62,7 @@ def tasks_of(trial: Trial, policies: Sequence[str], journal: Path | None = None)
             journal=str(journal / _file_name(policy) / f"seed-{seed}") if journal else "",
         )
         for policy in policies
-        for seed in seeds_of(trial)
+        for seed in trial.seeds
     ]
 
 
@@ -93,14 +80,9 @@ def course_of(point: str, trial: Trial, played: Sequence[tuple[Trial, Ran]]) -> 
     )
 
 
-def seeds_of(trial: Trial) -> range:
-    """One after the other from the workload's first."""
-    return range(trial.workload.seed, trial.workload.seed + trial.workload.seeds)
-
-
 def title_of(name: str, courses: Sequence[Course]) -> str:
     """What a table is about; it says what kind of times it rests on."""
-    world, seeds = courses[0].world, len(courses[0].seeds)
+    world, seeds = courses[0].trial.world, len(courses[0].trial.seeds)
     kinds = {str(profile.kind) for profile in world.profiles} or {"estimated"}
     counts = [float(run.figures["requests"]) for course in courses for runs in course.runs.values() for run in runs]
     scaled = f", modelled figures x {courses[0].trial.factor:g}" if courses[0].trial.factor != 1.0 else ""
@@ -113,7 +95,7 @@ def title_of(name: str, courses: Sequence[Course]) -> str:
 def _bounds(trial: Trial, wanted: bool | None) -> bool:
     if wanted is not None:
         return wanted
-    return len(world(trial).draw(trial.workload, trial.workload.seed)) <= BOUNDED
+    return len(trial.requests()) <= BOUNDED
 
 
 def _file_name(policy: str) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sfumato.cli.matches import seeds_of
 from sfumato.cli.trials import Trial, play
 from sfumato.report.compare import mean_of
 from sfumato.report.tables import NONE, Table, number
 from sfumato.sim.search import least, most
-from sfumato.workload.spec import Point, Workload, mean_rate
+from sfumato.workload.points import per_minute, swept
+from sfumato.workload.spec import Point, Workload
 
 PATIENCE = 3.0
 Found = tuple[Table, dict[str, Any]]
@@ -31,7 +31,7 @@ def find_rates(
     def edge(trial: Trial, held: Callable[[Workload], bool]) -> float:
         own = trial.workload
         factor = most(lambda f: held(replace(own, rate_factor=own.rate_factor * f)))
-        return factor * (mean_rate(own.arrivals) * own.rate_factor * 60.0 or 1.0)
+        return factor * (per_minute(own) or 1.0)
 
     found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
     return _table(f"{name}: highest rate a minute with {attainment:.0%} in time", found), found
@@ -61,13 +61,13 @@ def distinct(workload: Workload) -> Iterator[tuple[str, Workload]]:
     found: dict[object, Point] = {}
     for point in workload.points or (Point(),):
         found.setdefault((point.slo_factor, tuple(sorted(point.shares.items()))), replace(point, rate_factor=1.0))
-    yield from replace(workload, points=tuple(found.values())).swept()
+    yield from swept(replace(workload, points=tuple(found.values())))
 
 
 def held_at(trial: Trial, attainment: float, jobs: int | None = None, what: str = "", *, fresh: bool = False) -> bool:
     """Whether a policy holds an attainment on a workload, as the mean over its seeds."""
     missable = PATIENCE * (1.0 - attainment)
-    trials = [replace(trial, seed=seed, missable=missable) for seed in seeds_of(trial)]
+    trials = [replace(trial, seed=seed, missable=missable) for seed in trial.seeds]
     runs = play(trials, jobs=jobs, fresh=fresh, what=what)
     found = mean_of([run.attainment for run in runs])
     return not any(run.gave_up for run in runs) and found is not None and found >= attainment

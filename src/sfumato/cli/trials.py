@@ -52,6 +52,20 @@ class Trial(Value, frozen=True, kw_only=True):
     missable: float | None = None
     journal: str = ""
 
+    @property
+    def world(self) -> World:
+        """What it is played in."""
+        return _world(msgspec.json.encode(self.workload), self.sources, self.factor)
+
+    @property
+    def seeds(self) -> range:
+        """Of the workload's runs, one after the other."""
+        return range(self.workload.seed, self.workload.seed + self.workload.seeds)
+
+    def requests(self) -> list[Request]:
+        """What arrives."""
+        return self.world.draw(self.workload, self.seed)
+
 
 class Ran(Value, frozen=True, kw_only=True):
     """Figures of a trial under the keys of `Metrics.results`, and (class, latency, on time) of each request in turn."""
@@ -88,21 +102,18 @@ def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = Fals
 def run(trial: Trial) -> Ran:
     """The figures of one trial."""
     began = time.process_time()
-    world = _world(trial.workload, trial.sources, trial.factor)
-    asked = world.draw(trial.workload, trial.seed)
-    ran = _bounded(world, asked) if trial.policy == BOUND else _planned(trial, world, asked)
+    ran = _bounded(trial) if trial.policy == BOUND else _planned(trial)
     return replace(ran, cpu_s=round(time.process_time() - began, 3))
 
 
 def story_of(trial: Trial) -> Story:
     """The whole course of a trial."""
-    world = _world(trial.workload, trial.sources, trial.factor)
-    return tell(_entries(trial, world, world.draw(trial.workload, trial.seed))[0])
+    return tell(_entries(trial)[0])
 
 
 def key_of(trial: Trial) -> str:
     """What the trial is kept under."""
-    world = _world(trial.workload, trial.sources, trial.factor)
+    world = trial.world
     models = tuple(replace(entry, profile="") for entry in trial.workload.models)
     name, options = named(trial.policy)
     module = "sfumato.sim.bound" if name == BOUND else POLICIES.get(name, name).partition(":")[0]
@@ -133,16 +144,13 @@ def kept_folder() -> Path:
 
 
 @lru_cache(maxsize=256)
-def _world_of(workload: bytes, sources: tuple[str, ...], factor: float) -> World:
+def _world(workload: bytes, sources: tuple[str, ...], factor: float) -> World:
+    """Profiles are read once a process and workload; what cannot be hashed comes encoded."""
     return world_of(msgspec.json.decode(workload, type=Workload), sources, factor)
 
 
-def _world(workload: Workload, sources: tuple[str, ...], factor: float) -> World:
-    return _world_of(msgspec.json.encode(workload), sources, factor)
-
-
-def _planned(trial: Trial, world: World, asked: Sequence[Request]) -> Ran:
-    entries, gave_up = _entries(trial, world, asked)
+def _planned(trial: Trial) -> Ran:
+    entries, gave_up = _entries(trial)
     story = tell(entries)
     served = tuple((life.request.slo, life.latency_s, life.met(story.end)) for life in story.lives.values())
     if trial.journal:
@@ -150,9 +158,10 @@ def _planned(trial: Trial, world: World, asked: Sequence[Request]) -> Ran:
     return Ran(figures=measure(story).results(), served=served, gave_up=gave_up)
 
 
-def _entries(trial: Trial, world: World, asked: Sequence[Request]) -> tuple[list[Entry], bool]:
+def _entries(trial: Trial) -> tuple[list[Entry], bool]:
     """The journal, and whether the run was given up."""
     entries: list[Entry] = []
+    world, asked = trial.world, trial.requests()
     simulation = simulated(
         world.setup(*named(trial.policy)),
         world.ranks,
@@ -183,10 +192,11 @@ def _lost(simulation: Simulation, asked: Sequence[Request], missable: float) -> 
     return lost
 
 
-def _bounded(world: World, asked: Sequence[Request]) -> Ran:
+def _bounded(trial: Trial) -> Ran:
     from sfumato.sim.bound import bound  # scipy takes half a second to import
 
-    found = bound(asked, world.ranks, world.models, world.costs)
+    world = trial.world
+    found = bound(trial.requests(), world.ranks, world.models, world.costs)
     return Ran(figures={"slo_attainment_rate": found.attainment, "slo_judged": found.judged, "slo_met": found.served})
 
 

@@ -12,7 +12,7 @@ from math import inf, log1p
 
 from numpy.random import Generator
 
-from sfumato.workload.spec import Bursts, Gamma, Piecewise, Poisson, Process, Trace, rate_of
+from sfumato.workload.spec import Bursts, Gamma, Piecewise, Poisson, Process, Trace
 from sfumato.workload.streams import stream
 
 
@@ -82,3 +82,25 @@ def _legs(pieces: tuple[tuple[float, float], ...], repeat_s: float | None) -> It
         offset = lap * (repeat_s or 0.0)
         ends = [offset + start for start, _ in pieces[1:]] + [inf if repeat_s is None else offset + repeat_s]
         yield from zip(ends, (rate for _, rate in pieces), strict=True)
+
+
+def mean_rate(process: Process) -> float:
+    """Arrivals a second in the long run; 0 where the file does not say."""
+    match process:
+        case Trace():
+            return 0.0
+        case Piecewise(repeat_s=repeat_s):
+            pieces = process.pieces
+            if repeat_s is None:
+                return pieces[-1][1]
+            ends = [start for start, _ in pieces[1:]] + [repeat_s]
+            return sum(rate * (end - start) for (start, rate), end in zip(pieces, ends, strict=True)) / repeat_s
+        case Bursts(size=size, every_s=every_s):
+            return size / every_s + rate_of(process)
+        case _:
+            return rate_of(process)
+
+
+def rate_of(process: Poisson | Gamma | Bursts) -> float:
+    """The stated rate, in arrivals a second."""
+    return process.per_second or (process.per_minute or 0.0) / 60.0

@@ -62,17 +62,15 @@
     #                            # shares = [{...}, {...}, {...}]: the classes' shares during each piece
     # process = "trace"          # file = "trace.jsonl" (see workload.trace); the classes may then be left out
 
-This file decides the names and the types; `workload.load` reads and checks. The live load plays a file as it stands,
-without its points.
+This file decides the names and the types; `workload.load` reads and checks, `workload.points` makes the points. The
+live load plays a file as it stands, without its points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta
-from msgspec.structs import replace
 
 from sfumato.core.cost import NotNegative, Overheads, Positive
 from sfumato.core.values import RankInfo, Shape, Stage, Value
@@ -243,50 +241,3 @@ class Workload(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def model(self, name: str) -> ModelEntry:
         """The entry of a model; one that is only named by a class has nothing but its name."""
         return next((entry for entry in self.models if entry.name == name), ModelEntry(name=name))
-
-    def at(self, point: Point) -> Workload:
-        """The workload of one point."""
-        classes = tuple(replace(entry, share=point.shares.get(entry.name, entry.share)) for entry in self.classes)
-        return replace(
-            self,
-            points=(),
-            classes=classes,
-            rate_factor=self.rate_factor * point.rate_factor,
-            slo_factor=self.slo_factor * point.slo_factor,
-        )
-
-    def swept(self) -> Iterator[tuple[str, Workload]]:
-        """(name, workload) of every point; the one of a file without points has no name."""
-        for point in self.points or (Point(),):
-            yield point.name or self._axes(point), self.at(point)
-
-    def _axes(self, point: Point) -> str:
-        """What a point without a name is called: the axes along which the points differ."""
-        rates = {each.rate_factor for each in self.points}
-        slos = {each.slo_factor for each in self.points}
-        rate = mean_rate(self.arrivals) * self.rate_factor * point.rate_factor * 60.0
-        words = [f"{rate:.3g}/min"] if len(rates) > 1 and rate else [f"rate x{point.rate_factor:g}"] * (len(rates) > 1)
-        words += [f"SLO x{self.slo_factor * point.slo_factor:g}"] * (len(slos) > 1)
-        return ", ".join(words)
-
-
-def mean_rate(process: Process) -> float:
-    """Arrivals a second in the long run; 0 where the file does not say."""
-    match process:
-        case Trace():
-            return 0.0
-        case Piecewise(repeat_s=repeat_s):
-            pieces = process.pieces
-            if repeat_s is None:
-                return pieces[-1][1]
-            ends = [start for start, _ in pieces[1:]] + [repeat_s]
-            return sum(rate * (end - start) for (start, rate), end in zip(pieces, ends, strict=True)) / repeat_s
-        case Bursts(size=size, every_s=every_s):
-            return size / every_s + rate_of(process)
-        case _:
-            return rate_of(process)
-
-
-def rate_of(process: Poisson | Gamma | Bursts) -> float:
-    """The stated rate, in arrivals a second."""
-    return process.per_second or (process.per_minute or 0.0) / 60.0

@@ -157,4 +157,6 @@ def _policy_class(name: str) -> Any:
     found = getattr(module, class_name, None)
     if found is None:
         raise ConfigError(f"policy: module {module_name} has no {class_name}", field="policy")
+    if not callable(getattr(found, "plan", None)):
+        raise ConfigError(f"policy: {target} has no plan(view); name a class that has (core/policy.py)", field="policy")
     return found

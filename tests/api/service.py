@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 from openai import AsyncOpenAI
 
-from sfumato.api.app import create_app, create_server
+from sfumato.api.app import bind, create_app, create_server
 from sfumato.api.config import ApiConfig
 from tests.api.studio import WALL, Studio
 
@@ -74,12 +73,10 @@ async def open_app(config: ApiConfig | None = None, **studio_options: Any) -> As
 async def open_site(config: ApiConfig | None = None, **studio_options: Any) -> AsyncIterator[Site]:
     studio, clock = Studio(**studio_options), Clock()
     server = create_server(create_app(studio, config=config, clock=clock), log_level="critical")
-    # The protocol is named, else asyncio leaves Nagle's algorithm on and each answer takes 40 ms.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        site = Site(studio, clock, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    with bind("127.0.0.1", 0) as bound:
+        bound.listen()
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        site = Site(studio, clock, f"http://127.0.0.1:{bound.getsockname()[1]}")
         try:
             yield site
         finally:

@@ -9,6 +9,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sfumato.api.app import bind
 from sfumato.api.config import ApiConfig
 from sfumato.errors import ConfigError
 from tests.api.service import Site, asynchronous, open_app, open_site
@@ -92,3 +93,16 @@ def test_building_the_service_imports_no_torch_and_no_codecs() -> None:
     script = f"import sys, sfumato.api.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70000), ("192.0.2.1", 0)])
+def test_where_nobody_can_listen_is_named(host: str, port: int) -> None:
+    with pytest.raises(ConfigError, match=f"port: {host}:{port} cannot be listened on .*; use another"):
+        bind(host, port)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with bind("127.0.0.1", 0) as first:
+        first.listen()
+        with pytest.raises(ConfigError, match="already in use"):
+            bind(*first.getsockname())

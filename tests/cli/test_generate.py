@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -43,6 +45,17 @@ def test_a_video_of_the_frames_asked_for_lies_in_the_file(tmp_path: Path, paced:
     with av.open(str(out)) as container:
         frames = list(container.decode(video=0))
     assert len(frames) == 9
+
+
+def test_a_policy_of_the_users_own_is_found_in_the_folder_that_the_command_is_run_in(
+    tmp_path: Path, paced: Path
+) -> None:
+    (tmp_path / "own.py").write_text("from sfumato.policies.fixed import Fixed as Mine\n")
+    script = Path(sys.executable).with_name("sfumato")
+    words = ("generate", "x", "--config", str(paced), "--policy", "own:Mine", "--steps", "1", "--seed", "4")
+    run = subprocess.run([str(script), *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "sfumato-4.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from openai import OpenAI
 
-from sfumato.api.app import create_app, create_server
+from sfumato.api.app import bind, create_app, create_server
 from sfumato.cli.session import session
 from sfumato.config import Config
 from sfumato.core.journal import Entry
@@ -160,18 +160,17 @@ class Live:
             self._failure = error
 
     async def _serve(self) -> None:
-        async with session(self._config, quiet=True) as (engine, cluster):
-            self.engine, self.cluster = engine, cluster
-            app = create_app(engine, config=self._config.api)
-            server = create_server(app, port=0, log_level="warning")
-            serving = asyncio.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(LOOK_EVERY_S)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            self.url = f"http://127.0.0.1:{port}"
-            await self._stop.wait()
-            server.should_exit = True
-            await serving
+        with bind("127.0.0.1", 0) as bound:
+            async with session(self._config, quiet=True) as (engine, cluster):
+                self.engine, self.cluster = engine, cluster
+                server = create_server(create_app(engine, config=self._config.api), log_level="warning")
+                serving = asyncio.create_task(server.serve(sockets=[bound]))
+                while not server.started:
+                    await asyncio.sleep(LOOK_EVERY_S)
+                self.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+                await self._stop.wait()
+                server.should_exit = True
+                await serving
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from sfumato.api.images import Images
 from sfumato.api.metrics import Metrics
 from sfumato.api.submission import Desk
 from sfumato.api.videos import Videos
+from sfumato.errors import ConfigError
 from sfumato.runtime.service import Service
 
 
@@ -54,11 +56,28 @@ def create_app(
     )
 
 
-def create_server(
-    app: Starlette, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "info"
-) -> uvicorn.Server:
-    """A server for `app`; `await server.serve()` on the event loop of its service, `should_exit = True` ends it."""
-    settings = uvicorn.Config(
-        app, host=host, port=port, log_level=log_level, ws="none", access_log=False, timeout_graceful_shutdown=5
-    )
+def create_server(app: Starlette, *, log_level: str = "info") -> uvicorn.Server:
+    """A server for `app`: `await server.serve(sockets=[bind(host, port)])` on the event loop of its service.
+
+    `should_exit = True` ends it.
+    """
+    settings = uvicorn.Config(app, log_level=log_level, ws="none", access_log=False, timeout_graceful_shutdown=5)
     return uvicorn.Server(settings)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The socket for a server; port 0 is any free one. It refuses clients until it is served. Raises ConfigError."""
+    bound: socket.socket | None = None
+    try:
+        # The protocol is named, else asyncio leaves Nagle's algorithm on and each answer takes 40 ms.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = found[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        if bound is not None:
+            bound.close()
+        message = f"port: {host}:{port} cannot be listened on ({error}); use another --port or --host"
+        raise ConfigError(message, field="port") from error
+    return bound

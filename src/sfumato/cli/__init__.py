@@ -51,6 +51,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit status 2, an operational failure 1."""
+    sys.path.append("")  # a policy of the user's own is found here too, after everything that is installed
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:

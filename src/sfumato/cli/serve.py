@@ -8,7 +8,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from sfumato.api.app import create_app, create_server
+from sfumato.api.app import bind, create_app, create_server
 from sfumato.cli.options import config_of, serving_options
 from sfumato.cli.session import session
 from sfumato.config import Config
@@ -17,7 +17,7 @@ from sfumato.config import Config
 @click.command("serve", epilog="Try it: curl -s localhost:8000/v1/models")
 @serving_options
 @click.option("--host", help="Address to listen on. Default: 127.0.0.1.")
-@click.option("--port", type=int, help="Port to listen on. Default: 8000.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0: any free one. Default: 8000.")
 @click.option("--max-waiting", type=click.IntRange(min=1), help="Waiting requests before 429. Default: 256.")
 @click.option("--default-slo-ms", type=float, help="SLO of requests that name none. Default: none, best effort.")
 @click.option("--paced", is_flag=True, help="Workers that only keep the profile's times and draw placeholders.")
@@ -37,9 +37,10 @@ def command(*, default_slo_ms: float | None, paced: bool, **given: Any) -> None:
 
 
 async def serve(config: Config) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    async with session(config) as (engine, _):
-        app = create_app(engine, config=config.api)
-        server = create_server(app, host=config.server.host, port=config.server.port, log_level="warning")
-        click.echo(f"serving on http://{config.server.host}:{config.server.port}", err=True)
-        await server.serve()
+    """Serve until SIGINT or SIGTERM. The port is taken before workers start, which may take minutes."""
+    with bind(config.server.host, config.server.port) as bound:
+        async with session(config) as (engine, _):
+            server = create_server(create_app(engine, config=config.api), log_level="warning")
+            host, port = bound.getsockname()[:2]
+            click.echo(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
+            await server.serve(sockets=[bound])

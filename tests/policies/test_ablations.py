@@ -20,6 +20,8 @@ ABLATIONS: list[tuple[str, dict[str, Any]]] = [
     ("genserve", {"preempt": False}),
     ("genserve", {"dp": False}),
     ("genserve", {"elastic": False, "batching": False, "wide_images": False}),
+    ("sfumato", {"admission": "feasible", "shares": {"default": 0.3}, "left_over": 0.2, "explain": True}),
+    ("sfumato", {"admission": "degrade", "weights": {"default": 2.0}, "limit": 0.0, "aging": 0.0, "left_over": 0.0}),
 ]
 
 

@@ -122,7 +122,7 @@ def page(papers: Sequence[Paper], scores: Mapping[str, Scores], size: Size, *, f
         "(`profiles/README.md`): orderings and differences are comparable, absolute figures are not.",
         *([] if full else ["**A quick size: a figure may be off by 10 points. It proves orderings at most.**"]),
         "",
-        f"{agreed} of {len(claims)} claims come out as reported; the others are explained below their table, or admitted.",
+        f"{agreed} of {len(claims)} claims come out as reported; the others are explained below their table.",
     ]
     for paper in papers:
         lines += ["", f"## {paper.title}", "", paper.setup, ""]

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import NamedTuple
 
 import msgspec
 
 from sfumato.core.values import STAGES, Chunk, Group, Job, Rank, Stage, Value
 from sfumato.core.view import View
-from sfumato.policies.tridentserve.dispatch import PREFERENCE, Column, Entry, Room, greedy, solved, worth
+from sfumato.policies.tridentserve.dispatch import Entry, greedy, solved
 from sfumato.policies.tridentserve.kinds import LETTER, Kind, Kinds
-from sfumato.policies.tridentserve.placement import Duties, Post
+from sfumato.policies.tridentserve.placement import Post
+from sfumato.policies.tridentserve.primaries import Primaries
 from sfumato.policies.tridentserve.weights import Weights
 
 QUEUE = 128  # requests that the programme looks at, those that can be on time first
@@ -43,15 +43,6 @@ class Dispatch(Value, frozen=True, kw_only=True):
     jobs: tuple[str, ...]
     group: Group
     last: Stage
-
-
-class Site(NamedTuple):
-    """Free primaries that are alike: what they host, on which device, how much memory, which models are loaded."""
-
-    duties: Duties
-    device: str
-    memory: int
-    loaded: tuple[str, ...]
 
 
 class Desk:
@@ -99,21 +90,17 @@ class Desk:
     def dispatch(self) -> None:
         """The integer programme, then ranks: the widest groups first, at home where they can."""
         entries = self._entries()
-        sites = self._sites()
-        if not entries or not sites:
+        primaries = Primaries(self._view, self._kinds, self._posts, self._free, self._choices.efficiency)
+        columns = primaries.columns(entries)
+        if not columns:
             return
-        columns = [column for place, entry in enumerate(entries) for column in self._columns(place, entry, sites)]
-        rooms = [
-            Room(site=place, degree=k, groups=sum(len(ranks) // k for ranks in self._by_node(site).values()))
-            for place, site in enumerate(sites)
-            for k in sorted({column.degree for column in columns if column.site == place})
-        ]
+        rooms = primaries.rooms(columns)
         chosen = solved(columns, rooms) if self._choices.ilp else greedy([c for c in columns if c.worth > 0], rooms)
+        last = Stage.DIFFUSE if self._choices.stages else Stage.DECODE
         for column in sorted(chosen, key=lambda c: (-c.degree, c.entry)):
             jobs = entries[column.entry].jobs
-            group = self._group(jobs[0], sites[column.site], column.degree)
+            group = primaries.group(jobs[0], column, self._free)
             if group:
-                last = Stage.DIFFUSE if self._choices.stages else Stage.DECODE
                 self._advance(Dispatch(jobs=tuple(job.id for job in jobs), group=group, last=last), jobs)
 
     def anything(self) -> None:
@@ -221,7 +208,7 @@ class Desk:
     def _entries(self) -> list[Entry]:
         """Requests before or in their steps, alone or, once encoded, with equals as long as a batch pays."""
         left = [*self._waiting(Stage.ENCODE), *self._waiting(Stage.DIFFUSE)]
-        left = sorted(sorted(left, key=urgency), key=lambda job: not self._can_make(job))[:QUEUE]
+        left = sorted(sorted(left, key=urgency), key=lambda job: not self._kind(job).makes(job, self._view.now))[:QUEUE]
         entries = []
         while left:
             lead = left[0]
@@ -232,83 +219,6 @@ class Desk:
             left = [job for job in left if job not in jobs]
             entries.append(Entry(jobs=tuple(jobs), alone_s=sum(kind.works(min(kind.step_s)))))
         return entries
-
-    def _columns(self, place: int, entry: Entry, sites: Sequence[Site]) -> list[Column]:
-        """C0 and the rewards of C3."""
-        strict = list(self._candidates(place, entry, sites, swap=False))
-        found = strict or list(self._candidates(place, entry, sites, swap=True))
-        timely = [(column, s) for column, s, efficient in found if efficient]
-        if not any(self._on_time(entry, seconds) for _, seconds in timely):
-            rescue = [(c, s) for c, s, _ in found if self._on_time(entry, s)]
-            timely += sorted(rescue, key=lambda pair: pair[0].degree)[:1]
-            if not rescue and self._view.running and any(self._can_make(job) for job in entry.jobs):
-                return []
-        return [column for column, _ in timely]
-
-    def _candidates(
-        self, place: int, entry: Entry, sites: Sequence[Site], *, swap: bool
-    ) -> Iterable[tuple[Column, float, bool]]:
-        """(column, seconds to the end, whether it is efficient); `swap`: weights of other stages may leave."""
-        lead, model = entry.jobs[0], entry.jobs[0].request.model
-        for number, site in enumerate(sites):
-            letters = dict(site.duties).get(model, "")
-            if "D" not in letters or (lead.stage is Stage.ENCODE and "E" not in letters):
-                continue
-            kind = self._kinds.of(lead, site.device)
-            parts = [
-                self._kinds.parts(name, "D" if swap else own) for name, own in site.duties if not swap or name == model
-            ]
-            spare = site.memory - sum({p: s for some in parts for p, s in some.items()}.values())
-            wide = max(map(len, self._by_node(site).values()))
-            fitting = [k for k in kind.step_s if k <= wide and len(entry.jobs) * kind.room("D", k) <= spare]
-            for k in fitting if len(entry.jobs) == 1 else fitting[:1]:
-                seconds = self._seconds(entry, kind, site, k)
-                value = sum(worth(job, self._view.now + seconds, self._view.now, entry.alone_s) for job in entry.jobs)
-                column = Column(entry=place, site=number, degree=k, worth=value + k - PREFERENCE[letters])
-                efficient = kind.efficient[k] / kind.efficient[fitting[0]] >= self._choices.efficiency
-                yield column, seconds, efficient
-
-    def _seconds(self, entry: Entry, kind: Kind, site: Site, degree: int) -> float:
-        """From now to the end: load, encode, steps, decode."""
-        lead, jobs = entry.jobs[0], entry.jobs
-        parts = {} if lead.request.model in site.loaded else self._kinds.parts(lead.request.model, "D")
-        load_s = max((self._view.costs.load_s(part, size, site.device) for part, size in parts.items()), default=0.0)
-        encode_s = sum(kind.encode_s + kind.start_s for job in jobs if job.stage is Stage.ENCODE)
-        step_s = kind.step_s[degree]
-        if len(jobs) > 1:
-            rank = next(iter(self._by_node(site).values()))[0]
-            step_s = self._view.unit_s(lead, Stage.DIFFUSE, degree=degree, batch=len(jobs), rank=rank)
-        steps = lead.steps - (lead.done if lead.stage is Stage.DIFFUSE else 0)
-        return max(load_s, encode_s) + steps * step_s + kind.decode_s + 2 * kind.start_s
-
-    def _sites(self) -> list[Site]:
-        self._ranks: dict[Site, list[Rank]] = {}
-        for rank in self._free:
-            duties = self._posts[rank].duties
-            models = [model for model, letters in duties if "D" in letters]
-            if models:
-                resident = self._view.resident(rank)
-                loaded = tuple(m for m in models if all(part in resident for part in self._kinds.parts(m, "D")))
-                info = self._view.ranks[rank]
-                site = Site(duties=duties, device=info.device, memory=info.memory_bytes, loaded=loaded)
-                self._ranks.setdefault(site, []).append(rank)
-        return list(self._ranks)
-
-    def _by_node(self, site: Site) -> dict[str, list[Rank]]:
-        nodes: dict[str, list[Rank]] = {}
-        for rank in self._ranks[site]:
-            if rank in self._free:
-                nodes.setdefault(self._view.ranks[rank].node, []).append(rank)
-        return nodes
-
-    def _group(self, job: Job, site: Site, degree: int) -> Group:
-        """In the fullest node that has room, own ranks first; empty if there is none."""
-        home = job.home or ()
-        nodes = [ranks for ranks in self._by_node(site).values() if len(ranks) >= degree]
-        if not nodes:
-            return ()
-        ranks = min(nodes, key=lambda ranks: (not set(home) & set(ranks), len(ranks), ranks))
-        return tuple(sorted(sorted(ranks, key=lambda rank: (rank not in home, rank))[:degree]))
 
     # -- small questions ------------------------------------------------------------------------------------------
 
@@ -324,17 +234,6 @@ class Desk:
     def _kind(self, job: Job, rank: Rank = -1) -> Kind:
         info = self._view.ranks.get(rank)
         return self._kinds.of(job, info.device if info else self._view.device)
-
-    def _can_make(self, job: Job) -> bool:
-        """Whether it would be on time if it had all the ranks it likes now."""
-        kind = self._kind(job)
-        steps = job.steps - (job.done if job.stage is Stage.DIFFUSE else 0)
-        left_s = steps * min(kind.step_s.values()) + kind.decode_s
-        left_s += kind.encode_s if job.stage is Stage.ENCODE else 0.0
-        return self._view.now + left_s <= (job.request.deadline or -inf)
-
-    def _on_time(self, entry: Entry, seconds: float) -> bool:
-        return any(self._view.now + seconds <= (job.request.deadline or -inf) for job in entry.jobs)
 
     def _has_room(self, job: Job, rank: Rank) -> bool:
         """Whether what is encoded ahead leaves the rank room for whatever is live, beside the weights it has."""

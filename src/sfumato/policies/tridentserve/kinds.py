@@ -7,6 +7,7 @@ a plan. A stage is a letter, as in the paper: E, D, C for encode, diffuse, decod
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from sfumato.core.cost import Work
 from sfumato.core.values import Job, ModelSpec, PartId, Shape, Stage, Value
@@ -43,6 +44,13 @@ class Kind(Value, frozen=True, kw_only=True):
         """Bytes that a request takes on a rank of its group in a stage, beside weights."""
         peaks = {"E": self.encode_peak, "C": self.decode_peak}
         return self.held + (peaks[letter] if letter in peaks else self.step_peak[degree])
+
+    def makes(self, job: Job, now: float) -> bool:
+        """Whether a request of this kind would be on time if it had all the ranks it likes from now on."""
+        steps = self.steps - (job.done if job.stage is Stage.DIFFUSE else 0)
+        left_s = steps * min(self.step_s.values()) + self.decode_s
+        left_s += self.encode_s if job.stage is Stage.ENCODE else 0.0
+        return now + left_s <= (job.request.deadline or -inf)
 
     def works(self, degree: int) -> tuple[float, float, float]:
         """Rank-seconds of the three stages, the steps at `degree`."""

@@ -120,9 +120,16 @@ def page(papers: Sequence[Paper], scores: Mapping[str, Scores], size: Size, *, f
         "`recipes/workloads/`.",
         "**All step times, stages, batches and bytes here are modelled or published by others, none measured by us** "
         "(`profiles/README.md`): orderings and differences are comparable, absolute figures are not.",
-        *([] if full else ["**A quick size: a figure may be off by 10 points. It proves orderings at most.**"]),
+        *(
+            []
+            if full
+            else [
+                "**A quick size: a figure may be off by 10 points, so orderings closer than that are not established.**"
+            ]
+        ),
         "",
-        f"{agreed} of {len(claims)} claims come out as reported; the others are explained below their table.",
+        '"As reported" is the direction, not the size: who is above whom (an ablation: no step below the one before).',
+        f"{agreed} of {len(claims)} claims come out as reported; why others may not is below their table: guesses, not tested.",
     ]
     for paper in papers:
         lines += ["", f"## {paper.title}", "", paper.setup, ""]

@@ -9,6 +9,7 @@ from sfumato.core.journal import Entry, Journal, Record, decode, encode
 from sfumato.core.serving import Serving
 from sfumato.core.values import RankInfo
 from sfumato.report.journal import tell
+from sfumato.report.trace import chrome_trace
 from sfumato.sim import Simulation
 from tests.costs import MODELS, PARTS, PlainCosts
 from tests.policies.small import image
@@ -58,3 +59,8 @@ def test_a_story_tells_why_each_chunk_was_launched() -> None:
     assert story.lives["late"].spans[-1].reason is not None
     assert story.lives["late"].spans[-1].reason.standing == "late"
     assert all(span.reason is None for span in tell(_entries(explain=False)).spans)
+
+
+def test_the_trace_shows_why_beside_each_chunk() -> None:
+    chunks = [event for event in chrome_trace(tell(_entries(explain=True)))["traceEvents"] if event["ph"] == "X"]
+    assert {event["args"]["why"]["standing"] for event in chunks} == {"kept", "late", "best effort"}

@@ -54,7 +54,7 @@ def _meta(kind: str, pid: int, tid: int, **args: Any) -> dict[str, Any]:
 
 
 def _chunk(span: Span, story: Story) -> Iterator[dict[str, Any]]:
-    args = {
+    args: dict[str, Any] = {
         "seq": span.seq,
         "jobs": list(span.jobs),
         "planned": span.planned,
@@ -64,6 +64,8 @@ def _chunk(span: Span, story: Story) -> Iterator[dict[str, Any]]:
         "moved": span.moved,
         "fate": span.fate,
     }
+    if span.reason is not None:
+        args["why"] = msgspec.to_builtins(span.reason)
     name = f"{'+'.join(span.jobs)} {span.stage.value} x{span.units}"
     for rank in span.group:
         yield _complete(name, span.stage.value, rank, _CHUNKS, span.start, span.end, story) | {"args": args}

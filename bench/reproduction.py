@@ -129,7 +129,8 @@ def page(papers: Sequence[Paper], scores: Mapping[str, Scores], size: Size, *, f
         ),
         "",
         '"As reported" is the direction, not the size: who is above whom (an ablation: no step below the one before).',
-        f"{agreed} of {len(claims)} claims come out as reported; why others may not is below their table: guesses, not tested.",
+        f"{agreed} of {len(claims)} claims come out as reported; why others may not is below their table: guesses, not "
+        "tested.",
     ]
     for paper in papers:
         lines += ["", f"## {paper.title}", "", paper.setup, ""]

@@ -69,6 +69,8 @@ def bind(host: str, port: int) -> socket.socket:
     """The socket for a server; port 0 is any free one. It refuses clients until it is served. Raises ConfigError."""
     bound: socket.socket | None = None
     try:
+        if not 0 <= port <= 65535:  # getaddrinfo would wrap it around
+            raise OverflowError("ports are 0 to 65535")
         # The protocol is named, else asyncio leaves Nagle's algorithm on and each answer takes 40 ms.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = found[0]

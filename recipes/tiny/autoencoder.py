@@ -1,8 +1,9 @@
 """First stage: the decoder that draws pixels from fields, and an encoder that reads fields from pixels.
 
-Flat areas are easy and edges are not: the L1 loss weighs pixels by the local contrast of the target. The fields are
-noised, as the transformer's will be wrong by a little: so the decoder snaps to the palette and to the shapes, and
-nothing flickers.
+The background is nearly all of a picture and easy. So shapes weigh as much as it does, and small errors count by their
+square: with a plain L1 loss, even weighted at edges, shapes were still blobs of mixed colours after 2,600 steps. The
+fields are noised, as the transformer's will be wrong by a little: so the decoder snaps to the palette and to the
+shapes, and nothing flickers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import copy
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,7 +23,7 @@ from torch.nn import functional
 
 from recipes.tiny.drawing import draw, position
 from recipes.tiny.families import SIDES, Family, as_tensor
-from recipes.tiny.fields import CELL, STRIDE
+from recipes.tiny.fields import AMPLITUDE, CELL, STRIDE
 from recipes.tiny.optimisers import Optimiser, blend
 from recipes.tiny.precision import half_products
 
@@ -34,8 +36,8 @@ OFFSET = 0.06
 NAMED_CHANNELS = 9
 
 
-def train_autoencoder(family: Family, part: Part, *, steps: int, seed: int, report: Report) -> None:
-    """Trains one half of `family.pipe.vae` in place; what stays is the moving average of the weights."""
+def train_autoencoder(family: Family, part: Part, folder: Path, *, steps: int, seed: int, report: Report) -> None:
+    """Trains one half of `family.pipe.vae` in place; what stays, and is kept in `folder`, is the moving average."""
     vae = family.pipe.vae.train().requires_grad_(False)
     halves = {"decoder": (vae.decoder, vae.post_quant_conv), "encoder": (vae.encoder, vae.quant_conv)}
     live = nn.ModuleList(halves[part]).requires_grad_(True)
@@ -53,6 +55,11 @@ def train_autoencoder(family: Family, part: Part, *, steps: int, seed: int, repo
         if step % 25 == 24:
             spent = time.monotonic() - begin
             report(f"{family.name} {part} step {step + 1} error {mean_loss:.4f} {step / steps:.0%} {spent:.0f}s")
+        if step % 200 == 199 or step == steps - 1:
+            held = copy.deepcopy(live.state_dict())
+            live.load_state_dict(average.state_dict())
+            vae.save_pretrained(folder)
+            live.load_state_dict(held)
     live.load_state_dict(average.state_dict())
     vae.eval().requires_grad_(False)
 
@@ -64,7 +71,8 @@ def _drawing_loss(family: Family, rng: random.Random) -> Tensor:
     noise[:, :NAMED_CHANNELS] += OFFSET * torch.randn(count, NAMED_CHANNELS, *flat)
     with half_products(fields.device):
         drawn = family.decode(fields + noise)
-    return _edge_weighted_l1(drawn.float(), pixels)
+    ground = fields[:, :3, ..., :1, :1] / AMPLITUDE
+    return _balanced_error(drawn.float(), pixels, ground[:, :, :1] if family.name == "video" else ground[:, :, None])
 
 
 def _reading_loss(family: Family, rng: random.Random) -> Tensor:
@@ -119,8 +127,9 @@ def _around(centre: float, side: int, crop: int, rng: random.Random) -> slice:
     return slice(start, start + crop)
 
 
-def _edge_weighted_l1(drawn: Tensor, target: Tensor) -> Tensor:
-    spread = functional.max_pool3d(target, (1, 3, 3), 1, (0, 1, 1)) + functional.max_pool3d(
-        -target, (1, 3, 3), 1, (0, 1, 1)
-    )
-    return ((drawn - target).abs() * (1.0 + 2.0 * spread.amax(1, keepdim=True))).mean()
+def _balanced_error(drawn: Tensor, target: Tensor, ground: Tensor) -> Tensor:
+    """Smooth L1, the mean over the background and the mean over the shapes with a rim of 2 px, added."""
+    inked = ((target - ground).abs().amax(1, keepdim=True) > 0.02).float()
+    near = functional.max_pool3d(inked, (1, 5, 5), 1, (0, 2, 2))
+    error = functional.smooth_l1_loss(drawn, target, beta=0.1, reduction="none").mean(1, keepdim=True)
+    return (error * near).sum() / near.sum().clamp(min=1.0) + (error * (1.0 - near)).mean()

@@ -5,12 +5,16 @@
     form     3  which shape that is, one of six corners of an octahedron
     local    2  the point as that shape sees it: from its centre, in its radii, turned with it, cut off at REACH
     page     2  the point as the picture sees it: ramps from edge to edge
+    edge     4  signed distance to the shape's outline in each quarter of the cell, in cells, cut off at one
     time     1  (clips) a ramp from the first frame to the last
+    before  18  (clips) `local` and `edge` one, two and three frames earlier: a latent frame covers four
 
 A latent learned from pixels packs the outline of a star into 8x8-pixel codes that a small transformer could not put
 together in 8,000 steps (30% of shapes right, see docs/decisions/0011). These fields are constants and ramps, which it
-learns as easily as colours; drawing the outline is the decoder's work, a local one. Flux and Wan know positions only
-relative to each other, so `page` and `time` tell every token its place.
+learns as easily as colours; drawing the outline is the decoder's work, a local one. `edge` follows from the rest but
+spares the decoder the geometry: error 0.08 after 400 steps where it stood at 0.17 after 800 without. Without `before`
+it had to guess the frames between. Flux and Wan know positions only relative to each other, so `page` and `time` tell
+every token its place.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipes.tiny import words
-from recipes.tiny.drawing import local, position
+from recipes.tiny.drawing import distance, local, position
 from recipes.tiny.scenes import Scene, Thing
 
 Array = NDArray[np.float32]
@@ -37,40 +41,66 @@ FORMS: dict[str, tuple[int, int, int]] = {
     "triangle": (0, 0, 1),
     "star": (0, 0, -1),
 }
-IMAGE_CHANNELS = 13
-VIDEO_CHANNELS = 14
+LOCAL, PAGE, EDGE = slice(9, 11), slice(11, 13), slice(13, 17)
+IMAGE_CHANNELS = 17
+PASSING = [9, 10, 13, 14, 15, 16]  # what may change from frame to frame within a latent frame
+VIDEO_CHANNELS = IMAGE_CHANNELS + 1 + len(PASSING) * (STRIDE - 1)
 
 
 def picture_fields(scenes: Sequence[Scene], *, height: int, width: int) -> Array:
-    """[scene, 13, height / 8, width / 8]."""
+    """[scene, 17, height / 8, width / 8]."""
     return np.stack([_at(scene, height, width, 0.0) for scene in scenes])
 
 
 def clip_fields(scenes: Sequence[Scene], *, height: int, width: int, frames: int) -> Array:
-    """[scene, 14, 1 + (frames - 1) / 4, height / 8, width / 8]; a latent frame tells of the last frame it covers."""
-    progress = [index / max(frames - 1, 1) for index in range(0, frames, STRIDE)]
-    return np.stack([np.stack([_with_time(scene, height, width, at) for at in progress], axis=1) for scene in scenes])
+    """[scene, 36, 1 + (frames - 1) / 4, height / 8, width / 8]; a latent frame tells of the last frame it covers."""
+    return np.stack([_clip(scene, height, width, frames) for scene in scenes])
 
 
-def _with_time(scene: Scene, height: int, width: int, progress: float) -> Array:
-    now = np.full((1, height // CELL, width // CELL), REACH * (2.0 * progress - 1.0), np.float32)
-    return np.concatenate([_at(scene, height, width, progress), now])
+def _clip(scene: Scene, height: int, width: int, frames: int) -> Array:
+    progress = [index / max(frames - 1, 1) for index in range(frames)]
+    if scene.moving:
+        shown = [_at(scene, height, width, at) for at in progress]
+    else:
+        shown = [_at(scene, height, width, 0.0)] * frames
+    clocks = [np.full((1, *shown[0].shape[1:]), REACH * (2.0 * at - 1.0), np.float32) for at in progress]
+    latent = []
+    for last in range(0, frames, STRIDE):
+        before = [shown[max(last - ago, 0)][PASSING] for ago in range(1, STRIDE)]
+        latent.append(np.concatenate([shown[last], clocks[last], *before]))
+    return np.stack(latent, axis=1)
 
 
 def _at(scene: Scene, height: int, width: int, progress: float) -> Array:
-    ys, xs = ((np.mgrid[0 : height // CELL, 0 : width // CELL] + 0.5) * CELL).astype(np.float32)
+    ys, xs = _points(height, width, CELL)
     out = np.empty((IMAGE_CHANNELS, *xs.shape), np.float32)
     out[0:3] = _colour(scene.background)[:, None, None]
-    out[11] = REACH * (2.0 * xs / width - 1.0)
-    out[12] = REACH * (2.0 * ys / height - 1.0)
+    out[PAGE] = REACH * (2.0 * np.stack([xs / width, ys / height]) - 1.0)
     owner = _owner(scene.things, xs / width, ys / height, progress)
     for index, thing in enumerate(scene.things):
         here = owner == index
         u, v, radius = local(thing, xs, ys, height=height, width=width, progress=progress)
         out[3:6, here] = _colour(thing.colour)[:, None]
         out[6:9, here] = AMPLITUDE * np.asarray(FORMS[thing.shape], np.float32)[:, None]
-        out[9:11, here] = np.clip(np.stack([u, v])[:, here] / radius, -REACH, REACH)
+        out[LOCAL, here] = np.clip(np.stack([u, v])[:, here] / radius, -REACH, REACH)
+    out[EDGE] = _edge(scene.things, height, width, progress)
     return out
+
+
+def _edge(things: tuple[Thing, ...], height: int, width: int, progress: float) -> Array:
+    ys, xs = _points(height, width, CELL // 2)
+    inks = [(thing, *local(thing, xs, ys, height=height, width=width, progress=progress)) for thing in things]
+    nearest = np.min([distance(thing.shape, u, v, radius) for thing, u, v, radius in inks], axis=0)
+    quarters = AMPLITUDE * np.clip(nearest / CELL, -1.0, 1.0)
+    rows, columns = height // CELL, width // CELL
+    cells: Array = quarters.reshape(rows, 2, columns, 2).transpose(1, 3, 0, 2).reshape(4, rows, columns)
+    return cells
+
+
+def _points(height: int, width: int, pitch: int) -> Array:
+    """Rows and columns of the middles of squares of `pitch` pixels."""
+    points: Array = ((np.mgrid[0 : height // pitch, 0 : width // pitch] + 0.5) * pitch).astype(np.float32)
+    return points
 
 
 def _colour(name: str) -> Array:

@@ -44,8 +44,7 @@ def main() -> None:
                 family.pipe.vae = type(family.pipe.vae).from_pretrained(kept)
             family.pipe.to(args.device)
             steps = {"decoder": args.decoder_steps, "encoder": args.encoder_steps}[stage]
-            train_autoencoder(family, stage, steps=steps, seed=args.seed, report=report)
-            family.pipe.vae.save_pretrained(kept)
+            train_autoencoder(family, stage, kept, steps=steps, seed=args.seed, report=report)
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,6 +13,7 @@ from recipes.tiny.drawing import draw
 from recipes.tiny.fields import (
     AMPLITUDE,
     CELL,
+    EDGE,
     FORMS,
     IMAGE_CHANNELS,
     REACH,
@@ -69,6 +70,12 @@ def test_where_two_shapes_meet_each_cell_tells_of_the_nearer() -> None:
     assert _bytes(ink[:, 4, 4]) == list(words.COLOURS["blue"])
 
 
+def test_the_edge_is_negative_where_there_is_ink() -> None:
+    edge = picture_fields([_scene(shape="circle", x=0.25)], height=64, width=64)[0, EDGE]
+    assert (edge[:, 3:5, 2] < 0).all()
+    assert (edge[:, :, 6:] == AMPLITUDE).all()
+
+
 def test_a_moving_shape_carries_its_local_point_along() -> None:
     fields = clip_fields([_scene(motion="right")], height=96, width=96, frames=9)[0]
     crossing = [float(np.interp(0.0, frame[9, 6], np.arange(12))) for frame in fields.swapaxes(0, 1)]
@@ -77,8 +84,14 @@ def test_a_moving_shape_carries_its_local_point_along() -> None:
     assert np.allclose(steps, 0.46 / 2, atol=0.02)
 
 
+def test_a_latent_frame_also_tells_where_the_shape_was_in_the_frames_before() -> None:
+    before = clip_fields([_scene(motion="right")], height=96, width=96, frames=9)[0, 18::6, 1, 6]
+    crossing = [float(np.interp(0.0, row, np.arange(12))) * CELL / 96 for row in before]
+    assert np.allclose(np.diff(crossing), -0.46 / 8, atol=0.01)
+
+
 def test_time_runs_from_the_first_frame_to_the_last() -> None:
-    assert clip_fields([_scene()], height=64, width=64, frames=13)[0, 13, :, 0, 0] == pytest.approx(
+    assert clip_fields([_scene()], height=64, width=64, frames=13)[0, IMAGE_CHANNELS, :, 0, 0] == pytest.approx(
         [-REACH, -REACH / 3, REACH / 3, REACH]
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from recipes.tiny.autoencoder import train_autoencoder
-from recipes.tiny.export import RUNS
+from recipes.tiny.export import RUNS, load_pipeline
 from recipes.tiny.families import FAMILIES
 from recipes.tiny.flow import FlowSettings, FlowTraining
 
@@ -30,7 +30,7 @@ def main() -> None:
         with (folder / "log.txt").open("a") as log:
             log.write(line + "\n")
 
-    family = FAMILIES[args.family]()
+    family = FAMILIES[args.family](load_pipeline(args.init_from) if args.init_from else None)
     for stage in args.stages:
         if stage == "flow":
             family.pipe.to(args.device)
@@ -61,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on where the run folder stands")
+    parser.add_argument("--init-from", type=Path, help="folder of a checkpoint whose weights to start from")
     parser.add_argument("--run-dir", type=Path)
     return parser.parse_args()
 

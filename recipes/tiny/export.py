@@ -56,6 +56,9 @@ def export_pipeline(pipe: DiffusionPipeline, folder: Path, family: str) -> None:
     pipe.save_pretrained(folder, safe_serialization=True)
     for name, module in modules.items():
         setattr(pipe, name, module)
+    for path in folder.glob("*/config.json"):  # where the weights came from on this machine is nobody's business
+        config = {key: value for key, value in json.loads(path.read_text()).items() if key != "_name_or_path"}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (folder / "sfumato.json").write_text(json.dumps(CARDS[family], indent=2) + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from typing import Any
 
@@ -30,10 +31,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         selector.loop = self
         self._now = 0.0
-        self._clock_resolution = 1e-12  # timers closer than this would fire together
+        self._clock_resolution = math.ulp(0.0)
 
     def time(self) -> float:
         return self._now
 
     def jump(self) -> None:
         self._now = max(self._now, self._scheduled[0].when())
+        self._clock_resolution = math.ulp(self._now)  # timers closer than this would fire together

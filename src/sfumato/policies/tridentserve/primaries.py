@@ -38,6 +38,7 @@ class Primaries:
             if site is not None:
                 found.setdefault(site, {}).setdefault(view.ranks[rank].node, []).append(rank)
         self._sites, self._nodes = list(found), list(found.values())
+        self._more_to_come = len(free) < len(posts)  # ranks at work, or given work at this very event
 
     def columns(self, entries: Sequence[Entry]) -> list[Column]:
         """What may be chosen."""
@@ -69,7 +70,7 @@ class Primaries:
         if not any(self._on_time(entry, seconds) for _, seconds in timely):
             rescue = [(c, s) for c, s, _ in found if self._on_time(entry, s)]
             timely += sorted(rescue, key=lambda pair: pair[0].degree)[:1]
-            if not rescue and self._view.running and self._could(entry):
+            if not rescue and self._more_to_come and self._could(entry):
                 return []
         return [column for column, _ in timely]
 

@@ -66,10 +66,10 @@ def train_autoencoder(family: Family, part: Part, folder: Path, *, steps: int, s
 
 def _drawing_loss(family: Family, rng: random.Random) -> Tensor:
     fields, pixels = _crops(family, rng)
-    count, flat = len(fields), [1] * (fields.ndim - 2)
-    noise = torch.randn_like(fields) * (NOISE * torch.rand(count, 1, *flat))
-    noise[:, :NAMED_CHANNELS] += OFFSET * torch.randn(count, NAMED_CHANNELS, *flat)
-    with half_products(fields.device):
+    count, flat, device = len(fields), [1] * (fields.ndim - 2), fields.device
+    noise = torch.randn_like(fields) * (NOISE * torch.rand(count, 1, *flat, device=device))
+    noise[:, :NAMED_CHANNELS] += OFFSET * torch.randn(count, NAMED_CHANNELS, *flat, device=device)
+    with half_products(device):
         drawn = family.decode(fields + noise)
     ground = fields[:, :3, ..., :1, :1] / AMPLITUDE
     return _balanced_error(drawn.float(), pixels, ground[:, :, :1] if family.name == "video" else ground[:, :, None])

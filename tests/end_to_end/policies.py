@@ -10,7 +10,8 @@ from sfumato.core.view import View
 class Wander:
     """Who has priority runs each stage through at its home; all others go one unit at a time, elsewhere if possible.
 
-    The fewest launches go first, so that with more requests than ranks everybody is paused after every unit.
+    The fewest pairs of launches go first, so that with more requests than ranks everybody is paused again and again;
+    of those with equally many, who would have to move.
     """
 
     name = "wander"
@@ -18,7 +19,12 @@ class Wander:
 
     def plan(self, view: View) -> Plan:
         free, launches = list(view.free), []
-        for job in sorted(view.ready(), key=lambda job: (-job.request.priority, job.launches)):
+        here = set(view.free)
+
+        def turn(job: Job) -> tuple[int, int, bool]:
+            return -job.request.priority, job.launches // 2, bool(here.intersection(job.home or ()))
+
+        for job in sorted(view.ready(), key=turn):
             rank = self._rank(view, job, free)
             if rank is not None:
                 free.remove(rank)

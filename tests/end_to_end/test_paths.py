@@ -63,7 +63,7 @@ def test_pauses_and_moves_among_strangers_do_not_change_a_picture(server: Live) 
     for ticket, steps in zip(tickets[:2], (STEPS, STEPS // 2), strict=True):
         life = story.lives[ticket.id]
         assert len(life.pauses) >= steps
-        assert life.moves >= 2
+        assert life.moves >= 1
     assert encode_image(among[0], "png") == encode_image(alone[0], "png")
     assert (among[1] == alone[1]).all()
     assert (among[3] != alone[0]).any(), "another seed is another picture"

@@ -10,7 +10,7 @@ from sfumato.core.view import View
 class Wander:
     """Who has priority runs each stage through at its home; all others go one unit at a time, elsewhere if possible.
 
-    The fewest pairs of launches go first, so that with more requests than ranks everybody is paused again and again;
+    The fewest launches go first, so that with more requests than ranks everybody is paused after every unit;
     of those with equally many, who would have to move.
     """
 
@@ -22,7 +22,7 @@ class Wander:
         here = set(view.free)
 
         def turn(job: Job) -> tuple[int, int, bool]:
-            return -job.request.priority, job.launches // 2, bool(here.intersection(job.home or ()))
+            return -job.request.priority, job.launches, bool(here.intersection(job.home or ()))
 
         for job in sorted(view.ready(), key=turn):
             rank = self._rank(view, job, free)

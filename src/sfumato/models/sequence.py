@@ -1,0 +1,149 @@
+"""One engine for packing and sequence parallelism: tokens of several requests in one run, spread over a group.
+
+A `Pack` describes the batch: for each stream of tokens (text, image, ...) how many each member of the batch has. Each
+stream is joined over the members and cut into equal slices, one a rank (Ulysses: everything but attention works on the
+own slice; for attention the ranks swap tokens for heads, so each sees all tokens with some of the heads, and back).
+Members of the batch never see each other, and nothing sees the padding that makes slices equal. Padding counts as
+tokens of the last member where a number for it is needed; what is computed there is finite and thrown away.
+
+A family's packed forward is then: `shard` its tokens, run the blocks of the model on the slices with `attend` for
+their attention and `each` for what differs from member to member (modulation), and `gather` the prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from sfumato.models.attention import Segments
+from sfumato.models.group import Group
+
+
+class Pack:
+    """A batch of unlike members on a group, as one rank of it sees it.
+
+    In what follows s is the number of own tokens of a stream: those of all its members over the size of the group,
+    rounded up. Attention over some of the streams only (image to image, say) takes a pack of its own, of these streams
+    and the same group: slices of a stream do not depend on the other streams.
+    """
+
+    def __init__(self, *streams: Iterable[int], group: Group | None = None, across: Group | None = None) -> None:
+        """`streams`: of each stream, the tokens that each member of the batch has, in the same order of members.
+
+        `group` None or of one rank: alone, and no collective is called. `across` is a group made of several such
+        groups, one run of ranks after the other, which compute packs of the same lengths (the passes of guidance on
+        the halves of a group); see `gather`.
+        """
+        self.streams = tuple(tuple(lengths) for lengths in streams)
+        self.group = group if group is not None and group.size > 1 else None
+        self.across = across
+        self.size, self.rank = (self.group.size, self.group.rank) if self.group else (1, 0)
+        self._own = [-(-sum(lengths) // self.size) for lengths in self.streams]
+        self._segments = Segments([sum(lengths) for lengths in zip(*self.streams, strict=True)])
+        self._order: tuple[Tensor, Tensor] | None = None
+        self._joined = False
+
+    @property
+    def members(self) -> int:
+        """The size of the batch."""
+        return len(self.streams[0])
+
+    def own(self, stream: int = 0) -> list[int]:
+        """How many of the own s tokens of a stream each member has; padding counts for the last member."""
+        begin = self.rank * self._own[stream]
+        ends = [sum(self.streams[stream][: i + 1]) for i in range(self.members)]
+        ends[-1] = self.size * self._own[stream]
+        cuts = [min(max(end - begin, 0), self._own[stream]) for end in [0, *ends]]
+        return [after - before for before, after in zip(cuts, cuts[1:], strict=False)]
+
+    def present(self, stream: int = 0) -> list[int]:
+        """The members, by their index, that have any of the own tokens of a stream."""
+        return [member for member, tokens in enumerate(self.own(stream)) if tokens]
+
+    # Into slices and back.
+
+    def shard(self, parts: Sequence[Tensor], stream: int = 0) -> Tensor:
+        """The own slice [1, s, ...] of `parts`, a [1, tokens, ...] of each member; padded with zeros."""
+        joined = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+        if self.size == 1:
+            return joined
+        s = self._own[stream]
+        piece = joined[:, self.rank * s : (self.rank + 1) * s]
+        missing = s - piece.shape[1]
+        return pad(piece, (0, 0) * (piece.ndim - 2) + (0, missing)) if missing else piece
+
+    def each(self, values: Tensor, stream: int = 0) -> Tensor:
+        """`values` [members, ...] for each own token: [1, s, ...]; of one member [1, 1, ...], to be broadcast."""
+        if self.members == 1:
+            return values[:, None]
+        return values.repeat_interleave(torch.tensor(self.own(stream), device=values.device), dim=0)[None]
+
+    def gather(self, own: Tensor, stream: int = 0) -> list[Tensor]:
+        """The whole [1, tokens, ...] of each member from the slices [1, s, ...] of all ranks, the same on all of them.
+
+        With `across`: those of the first group's pack, then those of the second's.
+        """
+        group = self.across or self.group
+        rows = own if group is None else group.all_gather(own[0].contiguous())
+        lengths = self.streams[stream]
+        runs = rows.reshape(-1, self.size * own.shape[1], *own.shape[2:])[:, : sum(lengths)]
+        return [part for run in runs for part in run[None].split(lengths, dim=1)]
+
+    # Attention.
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Each member's tokens of all streams attend to each other.
+
+        `q`, `k`, `v` [1, own tokens of the first stream, then of the second, ..., heads, D]; the same is returned.
+        The heads must be divisible by the size of the group, else ValueError.
+        """
+        if self.group is None:
+            return self._attend(q[0], k[0], v[0])[None]
+        if q.shape[2] % self.size:
+            raise ValueError(f"{q.shape[2]} attention heads cannot be spread over {self.size} ranks")
+        by_heads = [x[0].unflatten(1, (self.size, -1)).transpose(0, 1) for x in (q, k, v)]
+        tokens = self.group.all_to_all(torch.stack(by_heads, dim=2))  # [size, s, 3, heads / size, D]
+        seen = self._attend(*tokens.flatten(0, 1).unbind(1))
+        heads = self.group.all_to_all(seen.unflatten(0, (self.size, -1)).contiguous())
+        return heads.transpose(0, 1).flatten(1, 2)[None]
+
+    def attend_to(self, q: Tensor, k: Tensor, v: Tensor, keys: Sequence[int], stream: int = 0) -> Tensor:
+        """Own tokens of a stream, `q` [1, s, heads, D], attend to what its members have elsewhere, say their text.
+
+        `k`, `v` [1, sum of `keys`, heads, D] hold the whole of it for the members `present`, `keys` tokens each. No
+        collective is called.
+        """
+        segments = Segments([tokens for tokens in self.own(stream) if tokens], keys)
+        return segments.attend(q[0], k[0], v[0])[None]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Tokens of all ranks, one rank after the other [tokens, heads, D]: by member, attended, and back in place."""
+        if not self._joined:
+            self._order, self._joined = self._find_order(q.device), True
+        tokens = sum(self._segments.queries)
+        if self._order is None:
+            seen = self._segments.attend(q[:tokens], k[:tokens], v[:tokens])
+            return pad(seen, (0, 0, 0, 0, 0, len(q) - tokens)) if len(q) > tokens else seen
+        order, back = self._order
+        return self._segments.attend(*(x.index_select(0, order) for x in (q, k, v))).index_select(0, back)
+
+    def _find_order(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """Where the tokens lie, member by member and in each stream by stream, and where each went.
+
+        None if they lie so already, with the padding behind them.
+        """
+        places, before, row = [], 0, sum(self._own)
+        for lengths, own in zip(self.streams, self._own, strict=True):
+            index = torch.arange(sum(lengths))
+            place = index // max(own, 1) * row + before + index % max(own, 1)
+            places.append(place.split(lengths))
+            before += own
+        order = torch.cat([run for member in zip(*places, strict=True) for run in member])
+        index = torch.arange(len(order))
+        if torch.equal(order, index):
+            return None
+        back = torch.zeros(self.size * row, dtype=torch.long).index_copy(0, order, index)
+        return order.to(device), back.to(device)

@@ -16,7 +16,7 @@ WRONG: tuple[tuple[str, str, Any], ...] = (
     ("size", "images/generations", {"prompt": "a", "size": "4096x4096"}),
     ("prompt", "images/generations", {}),
     ("prompt", "images/generations", {"prompt": " "}),
-    ("prompt", "images/generations", {"prompt": "word " * 500}),
+    ("prompt", "images/generations", {"prompt": "red " * 500}),
     ("n", "images/generations", {"prompt": "a", "n": 11}),
     ("seed", "images/generations", {"prompt": "a", "seed": -1}),
     ("model", "images/generations", {"prompt": "a", "model": "no-such-model"}),

@@ -18,7 +18,12 @@ from sfumato.models.parts import read_json
 # before and after a step). A scheduler that is not listed is refused: carried on without its history it would give
 # other pictures, and silently.
 HISTORY: dict[str, tuple[str, ...]] = {
+    "DDIMScheduler": (),
+    "DPMSolverMultistepScheduler": ("_step_index", "lower_order_nums", "model_outputs"),
+    "EulerAncestralDiscreteScheduler": ("_step_index",),
+    "EulerDiscreteScheduler": ("_step_index",),
     "FlowMatchEulerDiscreteScheduler": ("_step_index",),
+    "LCMScheduler": ("_step_index",),
     "UniPCMultistepScheduler": (
         "_step_index",
         "lower_order_nums",

@@ -24,7 +24,8 @@ class Sampler:
         """`scheduler` has its timesteps set. The generator draws on the CPU, so a seed means the same on any device."""
         self.scheduler = scheduler
         self.generator = generator
-        scheduler.set_begin_index(0)
+        if hasattr(scheduler, "set_begin_index"):  # DDIM keeps no index
+            scheduler.set_begin_index(0)
         takes = "generator" in signature(scheduler.step).parameters
         self.options = {"generator": generator} if takes else {}
 

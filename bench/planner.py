@@ -132,7 +132,7 @@ def _decisions(scene: Scene, seed: int) -> list[float]:
     gc.collect()
     warm = scene.decisions // 10
     simulation.run(lambda _: len(timed.calls) >= warm + scene.decisions or 0 < timed.live < 0.9 * scene.live)
-    return timed.calls[warm:]
+    return timed.calls[warm:] or timed.calls
 
 
 def _play(ranks: int, count: int) -> Played:

@@ -18,6 +18,8 @@ from sfumato.models.parts import read_json
 # before and after a step). A scheduler that is not listed is refused: carried on without its history it would give
 # other pictures, and silently.
 HISTORY: dict[str, tuple[str, ...]] = {
+    "CogVideoXDDIMScheduler": (),
+    "CogVideoXDPMScheduler": ("old_pred_original_sample",),
     "DDIMScheduler": (),
     "DPMSolverMultistepScheduler": ("_step_index", "lower_order_nums", "model_outputs"),
     "EulerAncestralDiscreteScheduler": ("_step_index",),
@@ -72,6 +74,19 @@ def set_history(scheduler: Any, values: dict[str, Any]) -> None:
     """Put back what `history` gave, on a scheduler with the same timesteps."""
     for name, value in values.items():
         setattr(scheduler, name, value)
+
+
+def advance(scheduler: Any, noise: Any, done: int, latent: Any, options: dict[str, Any]) -> Any:
+    """The latent after the step that follows `done` steps, in the type of `latent`, which some schedulers change.
+
+    CogVideoX's second-order scheduler leaves its history to its caller: here it stays on the scheduler.
+    """
+    times, options = scheduler.timesteps, {**options, "return_dict": False}
+    if type(scheduler).__name__ != "CogVideoXDPMScheduler":
+        return scheduler.step(noise, times[done], latent, **options)[0].to(latent.dtype)
+    old, before = vars(scheduler).get("old_pred_original_sample"), times[done - 1] if done else None
+    after, scheduler.old_pred_original_sample = scheduler.step(noise, old, times[done], before, latent, **options)
+    return after.to(latent.dtype)
 
 
 def set_flux_timesteps(scheduler: Any, steps: int, tokens: int, device: Any) -> None:

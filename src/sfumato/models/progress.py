@@ -39,8 +39,7 @@ class Sampler:
 
     def step(self, noise: torch.Tensor, done: int, latent: torch.Tensor) -> torch.Tensor:
         """The latent after one more step."""
-        options = {**self.options, "return_dict": False}
-        return self.scheduler.step(noise, self.time(done), latent, **options)[0]  # type: ignore[no-any-return]
+        return coupling.advance(self.scheduler, noise, done, latent, self.options)  # type: ignore[no-any-return]
 
     def freeze(self) -> dict[str, Any]:
         return {"history": coupling.history(self.scheduler), "generator": self.generator.get_state()}

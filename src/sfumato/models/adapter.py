@@ -21,9 +21,10 @@ from sfumato.core.values import PartId
 from sfumato.errors import CheckpointError
 from sfumato.models import blob, coupling
 from sfumato.models.family import Model, State, Task
+from sfumato.models.group import Group
 from sfumato.models.offer import Offer
 from sfumato.models.parts import read_json
-from sfumato.models.progress import Progress, Sampler
+from sfumato.models.progress import Pass, Progress, Sampler, guide_each
 from sfumato.models.readers import READERS
 
 
@@ -32,6 +33,8 @@ class Adapter(Model):
 
     # Components that are kept in float32 on every device.
     precise: tuple[str, ...] = ()
+    # Whether there is a `predict_packed`: batches of unlike states, and groups.
+    packs = False
 
     def __init__(self, offer: Offer, device: str = "cpu", dtype: str | None = None) -> None:
         self._offer = offer
@@ -62,8 +65,25 @@ class Adapter(Model):
         raise NotImplementedError
 
     def predict(self, states: list[Progress]) -> torch.Tensor:
-        """The model's prediction for the next step of each state, guidance applied: [B, ...]."""
+        """The model's prediction for the next step of each state of a plain batch, guidance applied: [B, ...].
+
+        In a plain batch all states have one shape, as have their conditionings, and all are guided or all not.
+        """
         raise NotImplementedError
+
+    def predict_packed(self, passes: list[Pass], group: Group | None, across: Group | None) -> list[torch.Tensor]:
+        """The model's prediction [1, ...] for each of `passes`, which may be unlike; on a group with all its members.
+
+        With `across` other runs of that group predict other passes of the same states: theirs are returned too, those
+        of the first run first (see `sequence.Pack.gather`).
+        """
+        raise NotImplementedError
+
+    def combine(
+        self, states: list[Progress], positive: list[torch.Tensor], negative: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Guidance of packed predictions [1, ...]; `negative` has one for each guided state."""
+        return guide_each(states, positive, negative)
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
         """Pixels [frames, 3, H, W] in -1..1 of the next unit, and whether it is the last."""
@@ -158,18 +178,33 @@ class Adapter(Model):
         return Sampler(scheduler, generator)
 
     @torch.inference_mode()
-    def step(self, states: Sequence[State]) -> None:
+    def step(self, states: Sequence[State], group: Group | None = None, cfg: int = 1) -> None:
         batch = cast("list[Progress]", list(states))
-        if len({(state.task.shape, state.guided) for state in batch}) > 1:
-            raise ValueError("a batch has one shape and is guided or not")  # packing will lift this
         if any(state.done >= state.sampler.steps for state in batch):
             raise ValueError("a state of the batch has no step left")
-        noise = self.predict(batch)
-        for i, state in enumerate(batch):
-            state.advance(noise[i : i + 1])
+        if (group is None or group.size == 1) and len({_form(state) for state in batch}) == 1:
+            predicted = list(self.predict(batch).split(1))
+        elif self.packs:
+            predicted = self._predict_packed(batch, group, cfg)
+        else:
+            raise ValueError(f"{self.offer.family} takes batches of one shape, all guided or all not, and no groups")
+        for state, noise in zip(batch, predicted, strict=True):
+            state.advance(noise)
+
+    def _predict_packed(self, states: list[Progress], group: Group | None, cfg: int) -> list[torch.Tensor]:
+        positive = [Pass(state) for state in states]
+        negative = [Pass(state, negative=True) for state in states if state.guided]
+        if cfg == 1:
+            predicted = self.predict_packed(positive + negative, group, None)
+        elif group is None or cfg != 2 or group.size % 2 or len(negative) < len(positive):
+            raise ValueError("guided and unguided passes side by side take two halves of a group and guided states")
+        else:
+            own = positive if group.rank < group.size // 2 else negative
+            predicted = self.predict_packed(own, group.split(2) if group.size > 2 else None, group)
+        return self.combine(states, predicted[: len(states)], predicted[len(states) :])
 
     @torch.inference_mode()
-    def decode(self, state: State) -> bool:
+    def decode(self, state: State, group: Group | None = None) -> bool:  # every member does the whole
         progress = cast("Progress", state)
         pixels, last = self.decode_unit(progress)
         progress.frames.append(_to_uint8(pixels))
@@ -207,6 +242,12 @@ class Adapter(Model):
             sampler=sampler,
             done=moved["done"],
         )
+
+
+def _form(state: Progress) -> tuple[Any, ...]:
+    """What the states of a plain batch have in common."""
+    held = sorted((name, tensor.shape) for name, tensor in state.conditioning.items())
+    return state.task.shape, state.guided, *held
 
 
 def _to_uint8(pixels: torch.Tensor) -> np.ndarray:

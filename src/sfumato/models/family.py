@@ -17,6 +17,7 @@ from sfumato.core.values import PartId, Shape
 if TYPE_CHECKING:
     import numpy as np
 
+    from sfumato.models.group import Group
     from sfumato.models.offer import Offer
 
 
@@ -80,15 +81,24 @@ class Model(Protocol):
     def encode(self, tasks: Sequence[Task]) -> list[State]:
         """Text encoding, the initial latent and an own sampler for each task; tasks may differ in shape and steps."""
 
-    def step(self, states: Sequence[State]) -> None:
+    def step(self, states: Sequence[State], group: Group | None = None, cfg: int = 1) -> None:
         """One denoising step for each of `states`, in place, as one batch.
 
-        They have one shape and are all guided or all not (else ValueError), but may be at different steps of different
-        step counts and have different guidance. A finished state raises ValueError.
+        They may be at different steps of different step counts and have different guidance. Where the spec says that
+        the stage packs they may also differ in shape, length of prompt and whether they are guided at all; else that
+        raises ValueError. So does a finished state.
+
+        On a `group` all members call this with equal states in equal order, and all leave it with equal states, bit for
+        bit. With `cfg` 2 the first half of the group computes the guided passes and the second the unguided ones: the
+        group has an even size and all states are guided. Raises GroupBroken if a member is lost, ValueError where the
+        attention heads cannot be spread over the group (or its half); the states are then as they were.
         """
 
-    def decode(self, state: State) -> bool:
-        """Advance decode by one unit: a latent frame of a video, the whole of an image. True when it was the last."""
+    def decode(self, state: State, group: Group | None = None) -> bool:
+        """Advance decode by one unit: a latent frame of a video, the whole of an image. True when it was the last.
+
+        On a `group` all members call this with equal states, and all leave it with equal states.
+        """
 
     def output(self, state: State) -> np.ndarray:
         """The decoded pixels so far, uint8 [frames, height, width, 3]; complete once `decode` has returned True."""

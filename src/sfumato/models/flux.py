@@ -6,14 +6,17 @@ from typing import Any
 
 import torch
 
-from sfumato.models import coupling
+from sfumato.models import coupling, coupling_flux
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
-from sfumato.models.progress import Progress, guide
+from sfumato.models.group import Group
+from sfumato.models.progress import Pass, Progress, guide
 
 
 class Flux(Adapter):
     """Guidance is an input of models distilled for it (dev); others take a negative pass for guidance above 1."""
+
+    packs = True
 
     def configure(self, pipe: Any) -> None:
         pipe.vae_scale_factor = 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1)
@@ -59,6 +62,21 @@ class Flux(Adapter):
             img_ids=first["image_ids"],
             return_dict=False,
         )[0]
+
+    def predict_packed(self, passes: list[Pass], group: Group | None, across: Group | None) -> list[torch.Tensor]:
+        states = [one.state for one in passes]
+        return coupling_flux.predict(
+            self.pipe.transformer,
+            images=[state.latent for state in states],
+            texts=[one.text("embeds") for one in passes],
+            image_ids=[state.conditioning["image_ids"] for state in states],
+            text_ids=[one.text("text_ids") for one in passes],
+            pooled=torch.cat([one.text("pooled") for one in passes]),
+            times=torch.stack([state.time for state in states]).to(states[0].latent.dtype) / 1000,
+            guidance=self._guidance(states),
+            group=group,
+            across=across,
+        )
 
     def _guidance(self, states: list[Progress]) -> torch.Tensor | None:
         if not self.offer.distilled:

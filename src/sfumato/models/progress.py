@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -74,13 +75,31 @@ class Progress:
         self.done += 1
 
 
+class Pass(NamedTuple):
+    """One run of a state through the model in a step: with its prompt, or `negative` with what is not wanted."""
+
+    state: Progress
+    negative: bool = False
+
+    def text(self, name: str) -> torch.Tensor:
+        """The conditioning of that name which belongs to the side of the pass."""
+        return self.state.conditioning[f"negative_{name}" if self.negative else name]
+
+
 def guide(states: list[Progress], positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """Classifier-free guidance of a batch [B, ...], each sample by its request's own scale.
+    """Classifier-free guidance of a batch [B, ...] of guided states, each sample by its request's own scale."""
+    return torch.cat(guide_each(states, positive.split(1), negative.split(1)))
+
+
+def guide_each(
+    states: list[Progress], positive: Iterable[torch.Tensor], negative: Iterable[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Predictions [1, ...] of a batch with guidance; `negative` has one for each guided state.
 
     By Python floats one by one: a tensor of scales would be rounded to bfloat16 first, which the pipelines do not do.
     """
-    mixed = [
-        negative[i : i + 1] + state.task.payload.guidance * (positive[i : i + 1] - negative[i : i + 1])
-        for i, state in enumerate(states)
+    unwanted = iter(negative)
+    return [
+        (other := next(unwanted)) + state.task.payload.guidance * (wanted - other) if state.guided else wanted
+        for state, wanted in zip(states, positive, strict=True)
     ]
-    return torch.cat(mixed)

@@ -13,6 +13,7 @@ their attention and `each` for what differs from member to member (modulation), 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ class Pack:
         self.size, self.rank = (self.group.size, self.group.rank) if self.group else (1, 0)
         self._own = [-(-sum(lengths) // self.size) for lengths in self.streams]
         self._segments = Segments([sum(lengths) for lengths in zip(*self.streams, strict=True)])
+        self._whose: dict[tuple[int, ...], Tensor] = {}
         self._order: tuple[Tensor, Tensor] | None = None
         self._joined = False
 
@@ -75,11 +77,19 @@ class Pack:
         missing = s - piece.shape[1]
         return pad(piece, (0, 0) * (piece.ndim - 2) + (0, missing)) if missing else piece
 
-    def each(self, values: Tensor, stream: int = 0) -> Tensor:
-        """`values` [members, ...] for each own token: [1, s, ...]; of one member [1, 1, ...], to be broadcast."""
+    def each(self, values: Tensor, *streams: int) -> Tensor:
+        """`values` [members, ...] for each own token of `streams` (by default of all), one stream after the other.
+
+        [1, s, ...]; where the batch has one member [1, 1, ...], to be broadcast.
+        """
         if self.members == 1:
             return values[:, None]
-        return values.repeat_interleave(torch.tensor(self.own(stream), device=values.device), dim=0)[None]
+        index = self._whose.get(streams)
+        if index is None:
+            own = [self.own(stream) for stream in streams or range(len(self.streams))]
+            whose = torch.arange(self.members).repeat(len(own)).repeat_interleave(torch.tensor([*chain(*own)]))
+            index = self._whose[streams] = whose.to(values.device)
+        return values.index_select(0, index)[None]
 
     def gather(self, own: Tensor, stream: int = 0) -> list[Tensor]:
         """The whole [1, tokens, ...] of each member from the slices [1, s, ...] of all ranks, the same on all of them.

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from sfumato.models import coupling
+from sfumato.models import coupling, coupling_wan
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
-from sfumato.models.progress import Progress, guide
+from sfumato.models.group import Group
+from sfumato.models.progress import Pass, Progress, guide
 
 
 class Wan(Adapter):
@@ -19,6 +20,7 @@ class Wan(Adapter):
     """
 
     precise = ("vae",)  # its causal convolutions are published for float32
+    packs = True
 
     def configure(self, pipe: Any) -> None:
         vae = self.configs["vae"]
@@ -53,6 +55,24 @@ class Wan(Adapter):
             predicted = self._predict(expert, [states[i] for i in members])
             noise |= {i: predicted[k : k + 1] for k, i in enumerate(members)}
         return torch.cat([noise[i] for i in range(len(states))])
+
+    def predict_packed(self, passes: list[Pass], group: Group | None, across: Group | None) -> list[torch.Tensor]:
+        experts = [self._expert(one.state) for one in passes]
+        noise: dict[int, torch.Tensor] = {}
+        for expert in sorted(set(experts)):
+            members = [i for i, name in enumerate(experts) if name == expert]
+            predicted = coupling_wan.predict(
+                getattr(self.pipe, expert),
+                latents=[passes[i].state.latent.to(self.dtype) for i in members],
+                texts=[passes[i].text("embeds") for i in members],
+                times=torch.stack([passes[i].state.time for i in members]),
+                group=group,
+                across=across,
+            )
+            # `across` gives the same members once more for each run of ranks
+            places = [i + run for run in range(0, len(passes) * (2 if across else 1), len(passes)) for i in members]
+            noise |= dict(zip(places, predicted, strict=True))
+        return [noise[i] for i in range(len(noise))]
 
     def _expert(self, state: Progress) -> str:
         ratio = self.index.get("boundary_ratio")

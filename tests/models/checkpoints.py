@@ -54,7 +54,7 @@ def flux(folder: Path, *, distilled: bool = False, seed: int = 0) -> Path:
         num_layers=1,
         num_single_layers=1,
         attention_head_dim=16,
-        num_attention_heads=2,
+        num_attention_heads=4,
         joint_attention_dim=16,
         pooled_projection_dim=16,
         axes_dims_rope=(4, 4, 8),
@@ -92,7 +92,7 @@ SAMPLERS: dict[str, Any] = {
 
 
 def wan_transformer() -> WanTransformer3DModel:
-    size = {"num_attention_heads": 2, "attention_head_dim": 12, "text_dim": 16, "freq_dim": 32, "ffn_dim": 24}
+    size = {"num_attention_heads": 4, "attention_head_dim": 12, "text_dim": 16, "freq_dim": 32, "ffn_dim": 24}
     channels = {"in_channels": 4, "out_channels": 4}
     return WanTransformer3DModel(num_layers=1, rope_max_seq_len=32, cross_attn_norm=True, **size, **channels).eval()
 

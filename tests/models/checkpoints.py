@@ -9,15 +9,31 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLWan,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    LCMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
     UniPCMultistepScheduler,
     WanPipeline,
     WanTransformer3DModel,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
 TOKENS = 24  # what the text encoders read, said by a card: padded to 512 the text would take most of the time
 CARD = f'{{"family": "%s", "max_prompt_tokens": {TOKENS}, "sizes": {{"min": 16, "max": 64, "multiple": 16}}%s}}'
@@ -39,10 +55,10 @@ def t5() -> T5EncoderModel:
     return T5EncoderModel(T5Config(vocab_size=300, relative_attention_num_buckets=8, **config)).eval()
 
 
-def clip() -> CLIPTextModel:
+def clip(positions: int = 32) -> CLIPTextModel:
     size = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1}
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 300}
-    return CLIPTextModel(CLIPTextConfig(max_position_embeddings=32, projection_dim=16, **size, **ids)).eval()
+    return CLIPTextModel(CLIPTextConfig(max_position_embeddings=positions, projection_dim=16, **size, **ids)).eval()
 
 
 def flux(folder: Path, *, distilled: bool = False, seed: int = 0) -> Path:
@@ -122,4 +138,106 @@ def wan(
     ).save_pretrained(folder)
     frames = ', "frames": {"min": 1, "max": 21, "step": 4}, "default_frames": 9, "fps": 8'
     (folder / "sfumato.json").write_text(CARD % ("wan", frames))
+    return folder
+
+
+def clip_projected() -> CLIPTextModelWithProjection:
+    size = {"hidden_size": 8, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 300}
+    config = CLIPTextConfig(max_position_embeddings=32, projection_dim=8, **size, **ids)
+    return CLIPTextModelWithProjection(config).eval()
+
+
+def image_vae() -> AutoencoderKL:
+    """Four channels at half the size."""
+    return AutoencoderKL(
+        block_out_channels=(4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=1,
+        shift_factor=0.06,
+        scaling_factor=1.5,
+    ).eval()
+
+
+def sd3(folder: Path, *, dual: bool = False, seed: int = 0) -> Path:
+    """A Stable Diffusion 3, or with `dual` attention a 3.5 medium, whose sampler also shifts by the size."""
+    torch.manual_seed(seed)
+    transformer = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=16,
+        caption_projection_dim=32,
+        pooled_projection_dim=16,
+        pos_embed_max_size=20,
+        dual_attention_layers=(0,) if dual else (),
+        qk_norm="rms_norm" if dual else None,
+    )
+    StableDiffusion3Pipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=dual),
+        text_encoder=clip_projected(),
+        text_encoder_2=clip_projected(),
+        text_encoder_3=t5(),
+        tokenizer=byte_tokenizer(),
+        tokenizer_2=byte_tokenizer(),
+        tokenizer_3=byte_tokenizer(),
+        transformer=transformer.eval(),
+        vae=image_vae(),
+    ).save_pretrained(folder)
+    (folder / "sfumato.json").write_text(CARD % ("sd3", ""))
+    return folder
+
+
+BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+UNET_SAMPLERS: dict[str, Any] = {
+    "euler": lambda: EulerDiscreteScheduler(**BETAS),
+    "ancestral": lambda: EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+    "dpm": lambda: DPMSolverMultistepScheduler(**BETAS, use_karras_sigmas=True),
+    "ddim": lambda: DDIMScheduler(**BETAS, clip_sample=False),
+    "unipc": lambda: UniPCMultistepScheduler(**BETAS),
+    "lcm": lambda: LCMScheduler(**BETAS),
+}
+
+
+def unet(*, distilled: bool = False) -> UNet2DConditionModel:
+    """One that halves twice, as SDXL's does."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 8, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        transformer_layers_per_block=(1, 1, 2),
+        attention_head_dim=(2, 2, 4),
+        norm_num_groups=4,
+        cross_attention_dim=24,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 8,
+        time_cond_proj_dim=16 if distilled else None,
+    ).eval()
+
+
+def sdxl(folder: Path, *, sampler: str = "euler", seed: int = 0) -> Path:
+    """An SDXL; with the "lcm" sampler one that takes guidance as an input."""
+    torch.manual_seed(seed)
+    StableDiffusionXLPipeline(
+        scheduler=UNET_SAMPLERS[sampler](),
+        text_encoder=clip(),
+        text_encoder_2=clip_projected(),
+        tokenizer=byte_tokenizer(),
+        tokenizer_2=byte_tokenizer(),
+        unet=unet(distilled=sampler == "lcm"),
+        vae=image_vae(),
+    ).save_pretrained(folder)
+    (folder / "sfumato.json").write_text(CARD % ("sdxl", ""))
     return folder

@@ -14,6 +14,10 @@ def _write(kind: str, folder: Path) -> Path:
 
     if kind.startswith("flux"):
         return checkpoints.flux(folder, distilled=kind == "flux-distilled")
+    if kind.startswith("sd3"):
+        return checkpoints.sd3(folder, dual=kind == "sd3-dual")
+    if kind.startswith("sdxl"):
+        return checkpoints.sdxl(folder, sampler=kind.removeprefix("sdxl-"))
     special: dict[str, Any] = {"wan-experts": {"experts": 2, "sampler": "unipc"}}
     special["wan-expanded"] = {"expand_timesteps": True}
     return checkpoints.wan(folder, **special.get(kind, {"sampler": kind.removeprefix("wan-")}))

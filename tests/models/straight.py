@@ -73,6 +73,8 @@ def options(kind: str, asked: Task) -> dict[str, Any]:
         return {"true_cfg_scale": scale, "negative_prompt": negative} if scale > 1 else {}
     if kind == "flux-distilled":
         return {"guidance_scale": scale}
+    if kind.startswith("sd"):
+        return {"guidance_scale": scale, "negative_prompt": negative or None}
     return {"guidance_scale": scale, "num_frames": asked.shape.frames, "negative_prompt": negative}
 
 

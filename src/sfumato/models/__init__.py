@@ -17,6 +17,8 @@ from sfumato.models.tokens import count_tokens
 FAMILIES = {
     "flux": "sfumato.models.flux:Flux",
     "wan": "sfumato.models.wan:Wan",
+    "sd3": "sfumato.models.sd3:SD3",
+    "sdxl": "sfumato.models.sdxl:SDXL",
 }
 
 __all__ = [

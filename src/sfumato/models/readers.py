@@ -109,6 +109,42 @@ def wan_limits(index: Json, configs: dict[str, Json]) -> Json:
     }
 
 
+def sd3_limits(_index: Json, configs: dict[str, Json]) -> Json:
+    """Stable Diffusion 3 and 3.5, with the steps and guidance of the model cards; 3.5 medium has dual attention."""
+    transformer, factor = configs["transformer"], 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+    side = factor * int(transformer.get("patch_size", 2))
+    newer, medium = transformer.get("qk_norm") is not None, bool(transformer.get("dual_attention_layers"))
+    return {
+        "frame_stride": 0,
+        "sizes": SizeCard(256, min(2048, side * int(transformer.get("pos_embed_max_size", 96))), side),
+        "frames": FrameCard(1, 1, 1),
+        "default_size": (1024, 1024),
+        "default_frames": 1,
+        "default_steps": 40 if medium else 28,
+        "default_guidance": (4.5 if medium else 3.5) if newer else 7.0,
+        "max_prompt_tokens": 256,
+        "max_pixels": 1536 * 1536,
+    }
+
+
+def sdxl_limits(_index: Json, configs: dict[str, Json]) -> Json:
+    """SDXL; the UNet halves the latent, so sizes are multiples of its deepest pixel. LCMs take guidance as an input."""
+    unet, factor = configs["unet"], 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+    distilled = unet.get("time_cond_proj_dim") is not None
+    return {
+        "frame_stride": 0,
+        "distilled": distilled,
+        "sizes": SizeCard(256, 2048, factor * 2 ** (len(unet["block_out_channels"]) - 1)),
+        "frames": FrameCard(1, 1, 1),
+        "default_size": (1024, 1024),
+        "default_frames": 1,
+        "default_steps": 4 if distilled else 50,
+        "default_guidance": 8.0 if distilled else 5.0,
+        "max_prompt_tokens": 77,
+        "max_pixels": 1536 * 1536,
+    }
+
+
 READERS = {
     "flux": Reader(
         pipeline="FluxPipeline",
@@ -125,6 +161,22 @@ READERS = {
         encode=("text_encoder",),
         diffuse=("transformer", "transformer_2"),
         limits=wan_limits,
+    ),
+    "sd3": Reader(
+        pipeline="StableDiffusion3Pipeline",
+        modality="image",
+        tokenizer="tokenizer_3",
+        encode=("text_encoder", "text_encoder_2", "text_encoder_3"),
+        diffuse=("transformer",),
+        limits=sd3_limits,
+    ),
+    "sdxl": Reader(
+        pipeline="StableDiffusionXLPipeline",
+        modality="image",
+        tokenizer="tokenizer",
+        encode=("text_encoder", "text_encoder_2"),
+        diffuse=("unet",),
+        limits=sdxl_limits,
     ),
 }
 

@@ -16,6 +16,7 @@ PROGRAMS = (
     "responsiveness",
     "calibration",
     "soak",
+    "robust",
     "suite",
 )
 

@@ -1,28 +1,28 @@
 """Writes docs/reproduction.md: what four papers report of their schedulers, and what our readings of them get.
 
-    python -m bench.reproduction            # a quick size: a look, some minutes of one core
-    python -m bench.reproduction --full     # as many requests and seeds as the papers' figures need: hours
+    python -m bench.reproduction            # a quick size: a look
+    python -m bench.reproduction --full     # 3,000 requests a run
 
 Workloads are those of recipes/workloads/, each at its first seeds; every policy of a setting sees the same arrivals.
-What the papers claim is `bench.reproduction_claims`.
+What the papers claim is in `bench.papers`. Runs are kept by what they depend on (cli/trials.py), so a page that was
+stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from bench.reproduction_claims import PAPERS, Paper, Score, Scores, Setting
-from sfumato.assemble import simulated
-from sfumato.cli.worlds import World, world_of
-from sfumato.core.values import Outcome, Request
-from sfumato.sim.noise import lognormal
+from bench.papers import PAPERS
+from bench.papers.claims import Paper, Run, Score, Scores, Setting
+from sfumato.cli.trials import Ran, Trial, play
 from sfumato.workload.load import load
 from sfumato.workload.spec import Workload
 
@@ -31,41 +31,32 @@ PAGE = ROOT / "docs" / "reproduction.md"
 
 
 class Size(NamedTuple):
-    """Requests a run, and seeds."""
+    """Requests a run (300, as TetriServe's), and seeds."""
 
     requests: int
     seeds: int
 
 
-QUICK, FULL = Size(100, 2), Size(3000, 10)
+QUICK, FULL = Size(100, 2), Size(300, 10)
 
 
 def played(setting: Setting, size: Size) -> dict[str, Score]:
     """The score of every run of a setting, by its label."""
+    began = time.monotonic()
     workload = _workload(setting, size)
-    world = world_of(workload)
-    drawn = {seed: world.draw(workload, seed) for seed in range(workload.seed, workload.seed + size.seeds)}
-    found = {}
-    for run in setting.runs:
-        began = time.process_time()
-        ended = [pair for seed, asked in drawn.items() for pair in _run(world, workload, asked, seed, run)]
-        found[run.label] = score(ended)
-        spent_s = time.process_time() - began
-        print(f"{setting.name}: {run.label}: {found[run.label].attainment:.3f} ({spent_s:.0f} s)", file=sys.stderr)
-    return found
+    trials = [
+        Trial(workload=workload, policy=_policy(run), seed=seed)
+        for run in setting.runs
+        for seed in range(workload.seed, workload.seed + size.seeds)
+    ]
+    found = iter(play(trials, what=setting.name))
+    scores = {run.label: score([next(found) for _ in range(size.seeds)]) for run in setting.runs}
+    print(f"{setting.name}: {len(scores)} runs in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return scores
 
 
-def _run(world: World, workload: Workload, asked: Sequence[Request], seed: int, run: Any) -> Iterator[Any]:
-    simulation = simulated(
-        world.setup(run.policy, run.options),
-        world.ranks,
-        asked,
-        noise=lognormal(seed, workload.noise),
-        resident=world.resident,
-        truth=world.truth,
-    )
-    by_id = {request.id: request for request in asked}
-    return ((by_id[outcome.request], outcome) for outcome in simulation.run())
+def _policy(run: Run) -> str:
+    return ",".join([run.policy, *(f"{key}={json.dumps(value)}" for key, value in run.options.items())])
 
 
 def _workload(setting: Setting, size: Size) -> Workload:
@@ -91,14 +82,15 @@ def _part(kind: Any, share: float) -> Any:
     return replace(kind, ranks=round(kind.ranks * share), nodes=max(1, round(kind.nodes * share)))
 
 
-def score(ended: Sequence[tuple[Request, Outcome]]) -> Score:
+def score(runs: Sequence[Ran]) -> Score:
     """Attainment, of all and by the first word of the class, and latencies of what was delivered."""
     kinds: dict[str, list[bool]] = {}
-    for request, outcome in ended:
-        kinds.setdefault(request.slo.split("-")[0], []).append(outcome.met)
-    took = sorted(outcome.at - outcome.arrived_at for _, outcome in ended)
+    for slo, _, met in (one for ran in runs for one in ran.served):
+        kinds.setdefault(slo.split("-")[0], []).append(bool(met))
+    took = sorted(latency for ran in runs for _, latency, _ in ran.served if latency is not None)
+    verdicts = [met for found in kinds.values() for met in found]
     return Score(
-        attainment=sum(outcome.met for _, outcome in ended) / len(ended),
+        attainment=sum(verdicts) / len(verdicts),
         by_kind={kind: sum(met) / len(met) for kind, met in kinds.items()},
         mean_s=sum(took) / len(took),
         p95_s=took[int(0.95 * (len(took) - 1))],
@@ -158,7 +150,7 @@ def _claims(paper: Paper, scores: Scores) -> list[str]:
 def main() -> None:
     """Play every setting, then write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.reproduction", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="hours instead of minutes")
+    parser.add_argument("--full", action="store_true", help="3,000 requests a run")
     full = parser.parse_args().full
     size = FULL if full else QUICK
     scores = {paper.name: {setting.name: played(setting, size) for setting in paper.settings} for paper in PAPERS}

@@ -1,4 +1,4 @@
-"""What the suite concludes from what was played."""
+"""What the suite concludes from what was played, and the page that it writes of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench import suite
-from bench.suite import Place, Search, edge_of
+from bench import suite_page, suite_rates
+from bench.suite_page import page
+from bench.suite_places import Place, figures_of
+from bench.suite_rates import Search, edge_of
 from sfumato.cli.matches import Course, course_of
 from sfumato.cli.trials import BOUND, Ran, Trial
 from sfumato.workload.load import parse
@@ -17,11 +19,12 @@ WORKLOAD = parse(
     '[arrivals]\nprocess = "poisson"\nper_minute = 6\n'
 )
 BASE = Trial(workload=WORKLOAD, policy="", seed=0)
+KEPT = ("latency_mean", "latency_p95", "latency_p99", "utilisation", "pauses", "degree_changes", "plans_refused")
 
 
 def ran(attainment: float, *served: tuple[float, bool]) -> Ran:
-    figures: dict[str, Any] = {"slo_attainment_rate": attainment, "by_slo": {}}
-    return Ran(figures=figures, served=tuple(("a", latency, met) for latency, met in served))
+    figures: dict[str, Any] = {"slo_attainment_rate": attainment, "by_slo": {}, "requests": 3, **dict.fromkeys(KEPT, 1)}
+    return Ran(figures=figures, served=tuple(("a", latency, met) for latency, met in served), cpu_s=2.0)
 
 
 def course(**runs: Ran) -> Course:
@@ -50,7 +53,7 @@ def test_latency_is_compared_on_what_both_serve_in_time() -> None:
 
 
 def test_the_figures_say_whether_they_are_held() -> None:
-    held = {figure.name: figure.held for figure in suite._figures([place()], {})}
+    held = {figure.name: figure.held for figure in figures_of([place()], {})}
     assert held["another policy above sfumato: most"]
     assert held["gap from the best other policy to the bound: closed"] is False
     assert held["share of the bound, without batches: lowest"] is False
@@ -64,8 +67,47 @@ def test_a_policy_that_holds_no_more_than_the_best_is_asked_once(monkeypatch: py
         asked.append(policy)
         return factor <= edges[policy]
 
-    monkeypatch.setattr(suite, "_holds", holds)
+    monkeypatch.setattr(suite_rates, "_holds", holds)
     found = edge_of(Search(trial=BASE, ranked=("edf", "srtf")))
     assert found.holder == "edf"
     assert found.gain == pytest.approx(1.5, rel=0.1)
     assert asked.count("srtf") == 1
+
+
+def document() -> dict[str, Any]:
+    """As `bench.figure` keeps it; the papers' policies stand as low as `edf`."""
+    found = place().row()
+    found["policies"] |= dict.fromkeys(suite_page.PAPERS, found["policies"]["edf"])
+    policies = list(found["policies"])
+    return {
+        "commit": "abc",
+        "date": "2026-01-02T03:04",
+        "seconds": 600.0,
+        "figures": [
+            {"name": "ahead", "value": -3.25, "unit": "points", "sense": "<=", "limit": 0.5, "held": True},
+            {"name": "closed", "value": 61.0, "unit": "%", "sense": ">=", "limit": 70.0, "held": False},
+        ],
+        "details": {
+            "first_seed": 7,
+            "policies": policies,
+            "points": {"file": found},
+            "rates": {"file": {"ours": 3.0, "theirs": 2.0, "holder": "edf", "gain": 1.5}},
+            "cpu_s": dict.fromkeys(policies, 2.0),
+        },
+    }
+
+
+def test_the_page_has_every_point_policy_and_figure_and_says_what_falls_short() -> None:
+    text = "\n".join(page(document(), {"0.7": document()}))
+    assert "| ahead | -3.25 points | <= 0.5 points | held | -3.25 |" in text
+    assert "| closed | 61 % | >= 70 % | **short** | 61 |" in text
+    assert "| file |  | 90.0 | **80.0** | 60.0 | srtf | 66.7 | 1.50x | 50.0 |" in text
+    assert "| sfumato | 80.0 | 88.9 | 1 | 2 |" in text
+    assert "| file | 3.00 | 2.00 | edf | 1.50x |" in text
+    assert "modelled or published" in text
+
+
+def test_the_picture_has_a_row_a_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(suite_page, "PICTURE", tmp_path / "images" / "suite.png")
+    suite_page.draw(document())
+    assert (tmp_path / "images" / "suite.png").read_bytes().startswith(b"\x89PNG")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.papers import PAPERS
+from bench.papers.claims import Claim, Paper, Run, Score, Setting, above
 from bench.reproduction import QUICK, Size, page, played
-from bench.reproduction_claims import PAPERS, Claim, Paper, Run, Score, Setting, above
 from sfumato.assemble import policy_named
 
 WORKLOADS = Path(__file__).parents[1] / "recipes" / "workloads"
@@ -46,7 +47,12 @@ def test_claims_name_settings_and_runs_that_there_are(paper: Paper) -> None:
         assert claim.judge(scores)[0]
 
 
-def test_a_setting_is_played_with_the_same_arrivals_for_every_run() -> None:
-    setting = Setting("one", "mixfusion", (Run("a", "fixed"), Run("b", "fixed")))
+def test_a_setting_is_played_with_the_same_arrivals_for_every_run_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path))
+    setting = Setting("one", "mixfusion", (Run("a", "fixed"), Run("b", "fixed", {"degree": 1})))
     scores = played(setting, Size(6, 1))
     assert scores["a"] == scores["b"]
+    monkeypatch.setattr("sfumato.cli.trials.simulated", None)
+    assert played(setting, Size(6, 1)) == scores

@@ -24,7 +24,9 @@ from sfumato.policies import POLICIES
 from sfumato.runtime.cluster import ProcessCluster
 from sfumato.runtime.crew import ClusterConfig
 from sfumato.runtime.engine import Engine
-from sfumato.sim import Noise, Simulation, steady
+from sfumato.sim import Noise, Pace, Simulation, even, steady
+from sfumato.sim.troubles import deaths, returns, slowed
+from sfumato.workload.pool import Trouble
 
 
 class Setup(Value, frozen=True, kw_only=True):
@@ -85,6 +87,8 @@ def simulated(
     requests: Iterable[Request],
     *,
     noise: Noise = steady,
+    pace: Pace = even,
+    troubles: Sequence[Trouble] = (),
     write: Callable[[Entry], object] = nowhere,
     script: Iterable[AnyEvent] = (),
     resident: Mapping[Rank, Sequence[PartId]] | None = None,
@@ -93,13 +97,20 @@ def simulated(
     """A simulation of the set-up on `ranks`; the profiles are the truth, the planner's correction only its belief.
 
     `resident` says which weights are where at the start (default: all on every rank); `truth` stands in for the
-    profiles where the planner shall be wrong.
+    profiles where the planner shall be wrong; `noise`, `pace` and `troubles` are what no profile foretells.
     """
     parts = tuple(sorted({part for model in setup.models.values() for part in model.part_bytes}))
     there = {info.rank: parts for info in ranks} if resident is None else resident
     events: list[AnyEvent] = [WorkerUp(at=0.0, info=info, parts=tuple(there[info.rank])) for info in ranks]
     events += [Arrived(at=request.arrived_at, request=request) for request in requests]
-    return Simulation(build(setup, write), truth or setup.costs(correct=False), [*events, *script], noise)
+    return Simulation(
+        build(setup, write),
+        truth or setup.costs(correct=False),
+        [*events, *returns(troubles, ranks, there), *script],
+        noise,
+        slowed(troubles, pace),
+        deaths(troubles, there),
+    )
 
 
 class BarePacing:
@@ -140,6 +151,11 @@ def policy_named(name: str, options: dict[str, Any] | None = None) -> Policy:
         known = ", ".join(options_type.__struct_fields__)
         raise ConfigError(f"policy: wrong options for {name} ({known}): {error}", field="policy") from error
     return policy
+
+
+def explains(name: str) -> bool:
+    """Whether a policy tells the reasons of its decisions if its option `explain` asks for them. Raises ConfigError."""
+    return "explain" in getattr(getattr(_policy_class(name), "Options", None), "__struct_fields__", ())
 
 
 def _policy_class(name: str) -> Any:

@@ -85,6 +85,19 @@ def test_one_slo_rule_goes_for_all_classes_and_two_are_an_error() -> None:
         with_slo(workload, 2.5, 3.0)
 
 
+def test_troubles_of_ranks_are_left_out_of_a_live_load_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "troubled.toml"
+    path.write_text(
+        "requests = 3\n[[pool.troubles]]\nrank = 0\nat_s = 1\ndead = true\n"
+        '[[classes]]\nname = "a"\nmodel = "a"\nsize = "64x48"\nsteps = 4\nslo = 5\n'
+        '[arrivals]\nprocess = "poisson"\nper_second = 1\n'
+    )
+    assert len(draw(Run(bench(workload=path))._workload(SERVED))) == 3
+    assert "the server's are left alone" in capsys.readouterr().err
+
+
 def test_attainment_counts_refused_and_failed_as_missed_and_leaves_best_effort_out() -> None:
     states = (JobState.DONE, JobState.LATE, JobState.REJECTED, JobState.FAILED)
     played = [ended(number, state) for number, state in enumerate(states)]

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.core.cost import Work
-from sfumato.core.values import Shape, Stage
 from sfumato.sim.search import least, most
 from sfumato.sim.sources import fingerprint
 from sfumato.sim.sweep import Kept, sweep
-from sfumato.sim.truth import Misjudged
-from tests.costs import PlainCosts
 
 RUN: list[int] = []
 
@@ -90,10 +86,3 @@ def test_a_result_rests_on_what_its_policy_imports_and_on_nothing_else() -> None
     assert "sfumato.policies.groups" in set(_imports(path.read_bytes()))
     assert fingerprint("sfumato.policies.fixed") != fingerprint("sfumato.policies.sjf")
     assert fingerprint("sfumato.policies.fixed") == fingerprint("sfumato.policies.fixed")
-
-
-def test_a_misjudged_step_takes_less_than_the_planner_believes() -> None:
-    costs = PlainCosts()
-    work = Work(model="image", stage=Stage.DIFFUSE, shapes=(Shape(height=64, width=64),))
-    assert Misjudged(costs, 1.25).unit_s(work) == pytest.approx(costs.unit_s(work) / 1.25)
-    assert Misjudged(costs, 1.25).start_s(work, (0,), (None,)) == costs.start_s(work, (0,), (None,))

@@ -108,3 +108,37 @@ def test_a_trace_needs_neither_classes_nor_an_end(tmp_path):
 def test_bursts_need_no_rate_between_them():
     text = GOOD.replace('"poisson"\nper_minute = 30', '"bursts"\nevery_s = 5\nsize = 3')
     assert parse(text).arrivals == Bursts(every_s=5, size=3)
+
+
+def troubled(*lines):
+    return GOOD.replace("[[models]]", "\n".join(["[[pool.troubles]]", *lines, "", "[[models]]"]), 1)
+
+
+def test_a_pool_may_have_ranks_that_die_and_ranks_that_slow_down():
+    text = troubled("rank = 4", "at_s = 5", "dead = true", "until_s = 9", "[[pool.troubles]]", "rank = 4", "at_s = 9")
+    first, second = parse(text.replace("at_s = 9", "at_s = 9\nslowdown = 3.0")).pool.troubles
+    assert (first.rank, first.at_s, first.until_s, first.dead) == (4, 5, 9, True)
+    assert (second.slowdown, second.until_s, second.dead) == (3.0, None, False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "field", "says"),
+    [
+        (["rank = 5", "at_s = 1", "dead = true"], "rank", "ranks are 0 to 4"),
+        (["rank = 1", "at_s = 1"], "dead", "needs dead = true, or a slowdown above 1"),
+        (["rank = 1", "at_s = 1", "dead = true", "slowdown = 2.0"], "dead", "needs dead = true, or a slowdown above 1"),
+        (["rank = 1", "at_s = 1", "until_s = 1", "dead = true"], "until_s", "set until_s above 1"),
+        (["rank = 1", "at_s = 1", "slow = 2.0"], "slow", 'did you mean "slowdown"?'),
+        (["rank = 1", "at_s = 1", "slowdown = 0.5"], "slowdown", ">= 1"),
+        (
+            ["rank = 1", "at_s = 1", "dead = true", "[[pool.troubles]]", "rank = 1", "at_s = 2", "slowdown = 2.0"],
+            "at_s",
+            "let them follow each other",
+        ),
+    ],
+)
+def test_a_trouble_that_cannot_be_is_refused_with_the_key_and_the_fix(lines, field, says):
+    with pytest.raises(ConfigError) as caught:
+        parse(troubled(*lines))
+    assert caught.value.field == field
+    assert says in str(caught.value)

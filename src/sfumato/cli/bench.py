@@ -145,6 +145,10 @@ class Run:
             raise ConfigError("--mix: the workload file has classes of its own; leave one of the two out", field="mix")
         else:
             workload = checked(load(bench.workload), served)
+            if workload.pool.troubles:
+                click.echo(
+                    "--workload: its pool.troubles befall simulated ranks; the server's are left alone", err=True
+                )
         return with_slo(workload, bench.slo, bench.slo_scale)
 
     async def _arrivals(self, client: Any, workload: Workload, console: Console) -> list[Arrival]:

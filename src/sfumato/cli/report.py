@@ -9,14 +9,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from sfumato.errors import ConfigError
 from sfumato.report.gantt import plot_gantt
 from sfumato.report.journal import read
-from sfumato.report.metrics import measure
+from sfumato.report.metrics import Metrics, measure
 from sfumato.report.plots import plot_latency, plot_queue, save
-from sfumato.report.tables import all_tables
+from sfumato.report.reasons import decision_table, explained, reason_table
+from sfumato.report.story import Story
+from sfumato.report.tables import Table, all_tables
 from sfumato.report.trace import write_chrome_trace
 
-WIDE = 140  # columns where no terminal says how many it has
+WIDE = 160  # columns where no terminal says how many it has
 
 
 @click.command("report", epilog="Open trace.json in https://ui.perfetto.dev or chrome://tracing.")
@@ -24,19 +27,36 @@ WIDE = 140  # columns where no terminal says how many it has
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write plots, trace and metrics here."
 )
-def command(journal: str, out: Path | None) -> None:
-    """Attainment, latency, utilisation and pauses from a journal, live or simulated.
+@click.option("--request", "requests", multiple=True, metavar="ID", help="Tell this request alone. May be repeated.")
+def command(journal: str, out: Path | None, requests: tuple[str, ...]) -> None:
+    """Attainment, latency, utilisation and pauses from a journal, live or simulated; the reasons of its decisions.
 
-    With --out: gantt.png, latency.png, queue.png, trace.json, metrics.json, report.md.
+    With --out: gantt.png, latency.png, queue.png, trace.json, metrics.json, report.md, decisions.md. Why a request was
+    launched is there where the journal was written with --explain.
     """
     story = read(journal)
-    metrics = measure(story)
-    tables = all_tables(metrics)
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    if requests:
+        console.print(_told(story, requests).rich())
+        return
+    metrics = measure(story)
+    tables = [*all_tables(metrics), *([reason_table(story)] if explained(story) else ())]
     for table in tables:
         console.print(table.rich())
-    if out is None:
-        return
+    if out is not None:
+        click.echo(f"written to {out}: {' '.join(_write(story, metrics, tables, out))}")
+
+
+def _told(story: Story, requests: tuple[str, ...]) -> Table:
+    unknown = next((name for name in requests if name not in story.lives), None)
+    if unknown is not None:
+        some = ", ".join(list(story.lives)[:3]) or "none"
+        raise ConfigError(f"--request: the journal has no {unknown}; its requests are {some}, ...", field="request")
+    return decision_table(story, requests)
+
+
+def _write(story: Story, metrics: Metrics, tables: list[Table], out: Path) -> list[str]:
+    """Everything into a folder; the files' names."""
     out.mkdir(parents=True, exist_ok=True)
     save(plot_gantt(story), out / "gantt.png")
     save(plot_latency({"all": story.lives.values()}), out / "latency.png")
@@ -44,4 +64,5 @@ def command(journal: str, out: Path | None) -> None:
     write_chrome_trace(story, out / "trace.json")
     (out / "metrics.json").write_text(json.dumps(metrics.results(), indent=1))
     (out / "report.md").write_text("\n\n".join(table.markdown() for table in tables) + "\n")
-    click.echo(f"written to {out}: gantt.png latency.png queue.png trace.json metrics.json report.md")
+    (out / "decisions.md").write_text(decision_table(story).markdown())
+    return ["gantt.png", "latency.png", "queue.png", "trace.json", "metrics.json", "report.md", "decisions.md"]

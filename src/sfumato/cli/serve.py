@@ -9,9 +9,11 @@ import click
 from msgspec.structs import replace
 
 from sfumato.api.app import bind, create_app, create_server
+from sfumato.assemble import explains
 from sfumato.cli.options import config_of, serving_options
 from sfumato.cli.session import session
 from sfumato.config import Config
+from sfumato.errors import ConfigError
 
 
 @click.command("serve", epilog="Try it: curl -s localhost:8000/v1/models")
@@ -21,7 +23,8 @@ from sfumato.config import Config
 @click.option("--max-waiting", type=click.IntRange(min=1), help="Waiting requests before 429. Default: 256.")
 @click.option("--default-slo-ms", type=float, help="SLO of requests that name none. Default: none, best effort.")
 @click.option("--paced", is_flag=True, help="Workers that only keep the profile's times and draw placeholders.")
-def command(*, default_slo_ms: float | None, paced: bool, **given: Any) -> None:
+@click.option("--explain", is_flag=True, help="Journal why each chunk is launched, for `sfumato report`.")
+def command(*, default_slo_ms: float | None, paced: bool, explain: bool, **given: Any) -> None:
     """Serve diffusion models behind the API that OpenAI's clients speak.
 
     POST /v1/images/generations, /v1/videos, GET /v1/models, /health, /metrics. A request may carry `slo_ms`; the
@@ -33,7 +36,19 @@ def command(*, default_slo_ms: float | None, paced: bool, **given: Any) -> None:
         config = replace(config, api=replace(config.api, default_slo_s=default_slo_ms / 1000))
     if paced:
         config = replace(config, workers=replace(config.workers, kind="paced"))
+    if explain:
+        config = explained(config)
     asyncio.run(serve(config))
+
+
+def explained(config: Config) -> Config:
+    """With a policy that tells its reasons. Raises ConfigError where it has none to tell, or nowhere to tell them."""
+    policy = config.policy
+    if not explains(policy.name):
+        raise ConfigError(f"--explain: policy {policy.name} tells no reasons; use sfumato", field="explain")
+    if config.server.journal is None:
+        raise ConfigError("--explain: reasons are kept in the journal; name its folder with --journal", field="explain")
+    return replace(config, policy=replace(policy, options={**policy.options, "explain": True}))
 
 
 async def serve(config: Config) -> None:

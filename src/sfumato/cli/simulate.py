@@ -12,13 +12,17 @@ import click
 from msgspec.structs import replace
 from rich.console import Console
 
+from sfumato.assemble import explains
 from sfumato.cli.drawings import draw_all
 from sfumato.cli.matches import BOUNDED, Course, courses_of, title_of
 from sfumato.cli.searches import find_ranks, find_rates
 from sfumato.cli.shipped import PROFILE, WORKLOAD
-from sfumato.cli.trials import Trial
+from sfumato.cli.trials import Trial, named, story_of
 from sfumato.core.values import Value
+from sfumato.errors import ConfigError
 from sfumato.report.compare import gains, standings
+from sfumato.report.reasons import reason_table
+from sfumato.report.tables import Table
 from sfumato.workload.load import load
 from sfumato.workload.spec import Workload
 
@@ -40,6 +44,7 @@ class Asked(Value, frozen=True, kw_only=True):
     modelled_factor: float
     jobs: int | None
     fresh: bool
+    explain: bool
 
     def workload(self, path: Path) -> Workload:
         """The file with what the options change in it."""
@@ -52,10 +57,22 @@ class Asked(Value, frozen=True, kw_only=True):
             slo_factor=found.slo_factor * (self.slo_factor or 1.0),
         )
 
+    @property
+    def telling(self) -> list[str]:
+        """The policies that tell their reasons."""
+        return [policy for policy in self.policies if explains(named(policy)[0])]
+
     def trial(self, workload: Workload) -> Trial:
         """What trials of a workload have in common."""
         sources = tuple(map(str, self.profiles))
-        return Trial(workload=workload, policy="", seed=workload.seed, sources=sources, factor=self.modelled_factor)
+        return Trial(
+            workload=workload,
+            policy="",
+            seed=workload.seed,
+            sources=sources,
+            factor=self.modelled_factor,
+            explain=self.explain,
+        )
 
 
 @click.command("simulate", epilog="Try it: sfumato simulate tetriserve-uniform --policy fixed --policy sfumato")
@@ -99,6 +116,7 @@ class Asked(Value, frozen=True, kw_only=True):
 @click.option("--attainment", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @click.option("--fresh", is_flag=True, help="Run again what earlier calls have kept.")
+@click.option("--explain", is_flag=True, help="Say why chunks were launched; a --journal then has the reason of each.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
 @click.option("--plots", type=_Folder, help="Draw attainment over rate and SLO, latencies and a Gantt chart here.")
 @click.option("--journal", type=_Folder, help="Keep every run's journal: WORKLOAD[/POINT]/POLICY/SEED.")
@@ -122,6 +140,8 @@ def command(
     points (see workload/spec.py). Runs are kept, by all that they depend on, and not made twice.
     """
     asked = Asked(**options)
+    if asked.explain and not asked.telling:
+        raise ConfigError("--explain: none of the policies tells reasons; add --policy sfumato", field="explain")
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     figures: dict[str, Any] = {}
     for path in workloads:
@@ -157,12 +177,23 @@ def _compared(
         console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
     matches = [course.match for course in courses]
     tables = [standings(title_of(name, courses), matches), *(gains(matches[0]) if len(matches) == 1 else ())]
+    if asked.explain:
+        tables += _reasons(courses, asked.telling)
     for table in tables:
         console.print(table.rich())
     if plots is not None:
         drawn = draw_all(name, courses, plots / name)
         click.echo(f"drawn in {plots / name}: {' '.join(drawn)}")
     yield from _figures(name, courses)
+
+
+def _reasons(courses: Sequence[Course], telling: Sequence[str]) -> Iterator[Table]:
+    """Of the first run of each policy that tells them, at the middle point."""
+    course = courses[len(courses) // 2]
+    for policy in telling:
+        where = f"{course.match.name}, " if course.match.name else ""
+        title = f"Why {policy} launched chunks: {where}seed {course.trial.seed}"
+        yield reason_table(story_of(replace(course.trial, policy=policy)), title)
 
 
 def _figures(name: str, courses: Sequence[Course]) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sfumato.assemble import policy_named, simulated
+from sfumato.assemble import explains, policy_named, simulated
 from sfumato.cli.worlds import World, world_of
 from sfumato.config import profile_folder, usable_cores
 from sfumato.core.journal import Entry
@@ -42,7 +42,10 @@ SMALL = 3000  # requests in all that are played before other processes would hav
 
 
 class Trial(Value, frozen=True, kw_only=True):
-    """`policy` may have options: "NAME,KEY=VALUE". A run is given up once more than `missable` of all are missed."""
+    """`policy` may have options: "NAME,KEY=VALUE". A run is given up once more than `missable` of all are missed.
+
+    With `explain` the journal has the reasons of decisions, where the policy tells them; nothing else differs.
+    """
 
     workload: Workload
     policy: str
@@ -50,6 +53,7 @@ class Trial(Value, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
     factor: float = 1.0
     missable: float | None = None
+    explain: bool = False
     journal: str = ""
 
     @property
@@ -162,11 +166,14 @@ def _entries(trial: Trial) -> tuple[list[Entry], bool]:
     """The journal, and whether the run was given up."""
     entries: list[Entry] = []
     world, asked = trial.world, trial.requests()
+    name, options = named(trial.policy)
     simulation = simulated(
-        world.setup(*named(trial.policy)),
+        world.setup(name, {**options, "explain": True} if trial.explain and explains(name) else options),
         world.ranks,
         asked,
         noise=lognormal(trial.seed, trial.workload.noise),
+        pace=world.pace(trial.workload, trial.seed),
+        troubles=trial.workload.pool.troubles,
         write=entries.append,
         resident=world.resident,
         truth=world.truth,
@@ -196,7 +203,7 @@ def _bounded(trial: Trial) -> Ran:
     from sfumato.sim.bound import bound  # scipy takes half a second to import
 
     world = trial.world
-    found = bound(trial.requests(), world.ranks, world.models, world.costs)
+    found = bound(trial.requests(), world.ranks, world.models, world.truth)
     return Ran(figures={"slo_attainment_rate": found.attainment, "slo_judged": found.judged, "slo_met": found.served})
 
 

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from sfumato.assemble import Setup
 from sfumato.config import EMBEDDED, profile_folder
-from sfumato.core.cost import Costs, Overheads, Work
+from sfumato.core.cost import Overheads, Work
 from sfumato.core.values import ModelSpec, PartId, Rank, RankInfo, Request, Shape, Stage, Value
 from sfumato.cost import Profile, ProfileCosts, read_profile, read_profiles, spec_of
 from sfumato.cost.profile import Point as ProfilePoint
 from sfumato.errors import ConfigError, ProfileError
 from sfumato.models import describe
-from sfumato.sim.truth import Misjudged
+from sfumato.sim.noise import Pace, drifting
 from sfumato.workload.arrivals import draw, requests
 from sfumato.workload.slo import Standalone
 from sfumato.workload.spec import ModelEntry, RequestClass, Workload
@@ -28,7 +28,10 @@ Models = Mapping[str, ModelSpec]
 
 
 class World(Value, frozen=True, kw_only=True):
-    """The models and ranks of a simulation; `resident` are the weights of each rank at the start."""
+    """The models and ranks of a simulation; `resident` are the weights of each rank at the start.
+
+    The profiles are the truth; the planner takes their units to be `believed` times as long.
+    """
 
     models: dict[str, ModelSpec]
     profiles: tuple[Profile, ...]
@@ -38,23 +41,23 @@ class World(Value, frozen=True, kw_only=True):
     believed: float = 1.0
 
     def setup(self, policy: str, options: dict[str, Any] | None = None) -> Setup:
-        """For `assemble`."""
+        """For `assemble`: what the planner is told."""
         return Setup(
             models=self.models,
-            profiles=self.profiles,
+            profiles=tuple(misjudged(profile, self.believed) for profile in self.profiles),
             policy=policy,
             options=options or {},
             overheads=self.overheads,
         )
 
     @property
-    def costs(self) -> ProfileCosts:
-        return self.setup("fixed").costs(correct=False)
-
-    @property
-    def truth(self) -> Costs:
+    def truth(self) -> ProfileCosts:
         """What things really take."""
-        return self.costs if self.believed == 1.0 else Misjudged(self.costs, self.believed)
+        return ProfileCosts(self.profiles, self.models, correct=False, overheads=self.overheads)
+
+    def pace(self, workload: Workload, seed: int) -> Pace:
+        """How the ranks' speed wanders in a run."""
+        return drifting(seed, workload.drift, workload.drift_s, self.ranks)
 
     def standalone_s(self) -> Standalone:
         """Seconds that a request takes alone on the idle ranks."""
@@ -87,7 +90,7 @@ class World(Value, frozen=True, kw_only=True):
     def _estimated(self, entry: RequestClass, stage: Stage, passes: bool) -> bool:
         guided = passes and entry.guidance > 1.0
         work = Work(model=entry.model, stage=stage, shapes=(entry.shape,), guided=guided, device=self.ranks[0].device)
-        return self.costs.estimated(work)
+        return self.truth.estimated(work)
 
 
 def world_of(workload: Workload, sources: Sequence[str] = (), factor: float = 1.0) -> World:
@@ -98,6 +101,10 @@ def world_of(workload: Workload, sources: Sequence[str] = (), factor: float = 1.
     given = read_profiles(*sources)
     names = list(dict.fromkeys([entry.name for entry in workload.models] + [e.model for e in workload.classes]))
     found = {name: _profiles(workload.model(name), given) for name in names}
+    bare = [name for name, profiles in found.items() if not profiles]
+    if bare and workload.believed != 1.0:
+        message = f'believed: "{bare[0]}" has no profile that could be misjudged; name one in its [[models]] table'
+        raise ConfigError(message, field="believed")
     models = {name: _spec(name, profiles) for name, profiles in found.items()}
     if not workload.batches:
         models = {name: _one_by_one(model) for name, model in models.items()}
@@ -182,6 +189,13 @@ def _spec(name: str, profiles: Sequence[Profile]) -> ModelSpec:
             field="profile",
         )
     return spec_of(profiles[0])
+
+
+def misjudged(profile: Profile, believed: float) -> Profile:
+    """With every unit so many times as long."""
+    if believed == 1.0:
+        return profile
+    return replace(profile, points=tuple(replace(p, seconds=p.seconds * believed) for p in profile.points))
 
 
 def scaled(profile: Profile, factor: float) -> Profile:

@@ -6,6 +6,7 @@ import re
 import tomllib
 from difflib import get_close_matches
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from sfumato.core.cost import Overheads
 from sfumato.errors import ConfigError
+from sfumato.workload.pool import PoolSpec, Ranks, Trouble
 from sfumato.workload.spec import (
     Bursts,
     Gamma,
@@ -21,9 +23,7 @@ from sfumato.workload.spec import (
     Piecewise,
     Point,
     Poisson,
-    PoolSpec,
     Process,
-    Ranks,
     RequestClass,
     Trace,
     Workload,
@@ -34,6 +34,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "": Workload,
     "pool": PoolSpec,
     "pool.also": Ranks,
+    "pool.troubles": Trouble,
     "models": ModelEntry,
     "classes": RequestClass,
     "points": Point,
@@ -70,6 +71,7 @@ def read(raw: dict[str, Any], *, folder: Path | None = None, name: str = "worklo
     try:
         spec = _completed(spec)
         _check_process(spec.arrivals)
+        _check_troubles(spec.pool)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}", field=error.field) from None
     return spec if folder is None else _resolved(spec, folder)
@@ -138,6 +140,23 @@ def _check_pieces(process: Piecewise) -> None:
         raise _error("repeat_s", f"repeat_s must be after the last piece begins; set it above {starts[-1]:g}")
     if not any(rate for _, rate in pieces):
         raise _error("pieces", "every piece has rate 0; give at least one a rate above 0")
+
+
+def _check_troubles(pool: PoolSpec) -> None:
+    """Each is of a rank that there is, is one thing, and is over before the next of that rank begins."""
+    count = len(pool.infos())
+    ends = dict.fromkeys(range(count), 0.0)
+    for trouble in sorted(pool.troubles, key=lambda trouble: trouble.at_s):
+        rank, begins, until = trouble.rank, trouble.at_s, trouble.until_s
+        if rank >= count:
+            raise _error("rank", f"pool.troubles name rank {rank}; the pool's ranks are 0 to {count - 1}")
+        if trouble.dead == (trouble.slowdown > 1.0):
+            raise _error("dead", f"the trouble of rank {rank} at {begins:g} s needs dead = true, or a slowdown above 1")
+        if until is not None and until <= begins:
+            raise _error("until_s", f"the trouble of rank {rank} ends before it begins; set until_s above {begins:g}")
+        if begins < ends[rank]:
+            raise _error("at_s", f"rank {rank} has a trouble at {begins:g} s already; let them follow each other")
+        ends[rank] = inf if until is None else until
 
 
 def _resolved(spec: Workload, folder: Path) -> Workload:

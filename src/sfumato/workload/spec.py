@@ -3,9 +3,11 @@
     seed = 0                     # of the first run; run n is drawn with seed + n
     seeds = 10                   # runs, if nobody says how many
     horizon_s = 600              # length of a run; or: requests = 300 (both: whichever comes first)
-    noise = 0.005                # relative standard deviation of a simulated step
+    noise = 0.005                # relative standard deviation of a simulated chunk, each on its own
+    drift = 0.0                  # the same of a node's speed, which wanders: what is slow stays so for a while ...
+    drift_s = 10.0               # ... and forgotten after a few times so many seconds
     batches = true               # false: every chunk is of one request, whatever the profiles say
-    believed = 1.0               # the planner takes steps to be so many times as long as they are
+    believed = 1.0               # the planner takes units to be so many times as long as they are
     rate_factor = 1.0            # multiplies every arrival rate
     slo_factor = 1.0             # multiplies every SLO
 
@@ -24,6 +26,12 @@
     memory_gib = 80              # left out: never short of memory
     holds = ["diffuse"]          # stages whose weights are there at the start; left out: all that there are
     # [[pool.also]]              # ranks of another kind, numbered on: ranks, device, nodes, memory_gib, holds
+    # [[pool.troubles]]          # what befalls a rank; those of one rank follow each other
+    # rank = 3
+    # at_s = 60.0                # seconds after the start ...
+    # until_s = 120.0            # ... to here; left out: for good
+    # dead = true                # it is lost with what it runs, and returns with what it held at the start. Or:
+    # slowdown = 3.0             # the units of chunks that begin meanwhile take three times as long
 
     [costs]                      # times that no profile has (core.cost.Overheads, with the defaults)
     launch_s = 0.001             # from a chunk's end to the next one's first step; left out: the profile's
@@ -73,45 +81,12 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from sfumato.core.cost import NotNegative, Overheads, Positive
-from sfumato.core.values import RankInfo, Shape, Stage, Value
+from sfumato.core.values import Shape, Value
+from sfumato.workload.pool import Count, Name, PoolSpec
 
-Count = Annotated[int, Meta(ge=1)]
-Name = Annotated[str, Meta(min_length=1)]
 Size = Annotated[str, Meta(pattern=r"^[1-9]\d*x[1-9]\d*$")]
 Shares = dict[str, NotNegative]
 Pieces = Annotated[tuple[tuple[NotNegative, NotNegative], ...], Meta(min_length=1)]
-
-
-class Ranks(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ranks of one kind."""
-
-    ranks: Count = 1
-    device: Name = "cpu"
-    nodes: Count = 1
-    memory_gib: Positive | None = None
-    holds: tuple[Stage, ...] = tuple(Stage)
-
-
-class PoolSpec(Ranks, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[pool]`: the simulated ranks, and those of other kinds in `also`."""
-
-    also: tuple[Ranks, ...] = ()
-
-    def infos(self) -> tuple[RankInfo, ...]:
-        """The ranks as the core knows them, numbered from 0."""
-        found: list[RankInfo] = []
-        nodes = 0
-        for kind in (self, *self.also):
-            memory = {} if kind.memory_gib is None else {"memory_bytes": int(kind.memory_gib * 2**30)}
-            for place in range(kind.ranks):
-                node = f"node{nodes + place * kind.nodes // kind.ranks}"
-                found.append(RankInfo(rank=len(found), device=kind.device, node=node, **memory))
-            nodes += kind.nodes
-        return tuple(found)
-
-    def holds_of(self) -> tuple[tuple[Stage, ...], ...]:
-        """What each rank holds at the start, in the order of `infos`."""
-        return tuple(kind.holds for kind in (self, *self.also) for _ in range(kind.ranks))
 
 
 class ModelEntry(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -233,6 +208,8 @@ class Workload(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     horizon_s: Positive | None = None
     requests: Count | None = None
     noise: NotNegative = 0.0
+    drift: NotNegative = 0.0
+    drift_s: Positive = 10.0
     batches: bool = True
     believed: Positive = 1.0
     rate_factor: Positive = 1.0

@@ -1,0 +1,189 @@
+"""docs/suite.md and its picture, from what `bench.suite` has written to bench/results/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bench.figure import RESULTS
+from sfumato.report.colours import FAINT, INK, SERIES
+from sfumato.report.plots import label, new_figure, save
+from sfumato.report.tables import NONE, number
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "suite.md"
+PICTURE = ROOT / "docs" / "images" / "suite.png"
+PAPERS = ("tetriserve", "genserve", "tridentserve", "patchedserve")
+OURS = "sfumato"
+TIE = 0.0005  # attainments are rounded to four places
+
+Document = dict[str, Any]
+
+
+def write_page() -> None:
+    """Both, from the results that are there."""
+    suite = _read("suite")
+    if suite is None:
+        raise SystemExit("bench.suite: there are no results yet; run it without --page")
+    others = {name: found for name in ("0.7", "1.3") if (found := _read(f"suite-modelled-{name}"))}
+    PAGE.write_text("\n".join(page(suite, others)) + "\n")
+    draw(suite)
+
+
+def page(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
+    """The lines of docs/suite.md."""
+    details = suite["details"]
+    points = list(details["points"].values())
+    requests = [row["policies"][OURS]["requests"] for row in points]
+    yield "# Every policy on every workload"
+    yield ""
+    files = {row["file"] for row in points}
+    yield (
+        f"Written by `python -m bench.suite` (commit {suite['commit']}, {suite['date'][:10]}, "
+        f"{suite['seconds'] / 60:.0f} minutes): {len(points)} points of {len(files)} workloads, "
+        f"{min(requests)} to {max(requests)} requests a point, seeds from {details['first_seed']}, all policies paired."
+    )
+    yield (
+        "**Simulated, with the planner that serves. The times of the profiles are modelled or published, none measured "
+        "by us** (`profiles/README.md`): compare policies by them, not machines."
+    )
+    yield ""
+    yield "![attainment by point: the bound, sfumato, the best other policy](images/suite.png)"
+    yield from _claims(suite, others)
+    yield from _points(points)
+    yield from _policies(points, details)
+    yield from _rates(details["rates"])
+    yield from _everything(points, details["policies"])
+
+
+def draw(suite: Document) -> None:
+    """A row a point: the bound, ours, the best of the others."""
+    points = suite["details"]["points"]
+    figure, axes = new_figure(8.0, 1.2 + 0.21 * len(points))
+    ys = range(len(points))
+    bounds, ours, best = zip(*(_three(row) for row in points.values()), strict=True)
+    axes.hlines(ys, [100 * value for value in best], [100 * value for value in bounds], color=FAINT, linewidth=2)
+    for shares, marker, colour, name in (
+        (bounds, "|", INK, "no schedule exceeds this"),
+        (ours, "o", SERIES[0], OURS),
+        (best, "D", SERIES[1], "best other policy"),
+    ):
+        axes.plot([100 * value for value in shares], ys, marker, color=colour, label=name, markersize=6, linestyle="")
+    axes.set_yticks(list(ys), list(points), fontsize=8)
+    axes.invert_yaxis()
+    label(axes, "SLO attainment over the suite (simulated)", "requests in time, %", "")
+    axes.legend(loc="lower left", frameon=False, fontsize=9, labelcolor=INK)
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, PICTURE, dpi=120)
+
+
+def _claims(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
+    """The figures, and the same with the modelled ones scaled."""
+    scaled = [f" modelled figures x {name} |" for name in others]
+    yield from ("", "## Figures", "", f"| figure | value | target | |{''.join(scaled)}")
+    yield "|---|---:|---|---|" + "---:|" * len(others)
+    for figure in suite["figures"]:
+        unit = f" {figure['unit']}" if figure["unit"] else ""
+        target = "" if figure["limit"] is None else f"{figure['sense']} {figure['limit']:g}{unit}"
+        held = {True: "held", False: "**short**", None: ""}[figure["held"]]
+        same = [_same(found, figure["name"]) for found in others.values()]
+        yield f"| {figure['name']} | {figure['value']:.4g}{unit} | {target} | {held} |" + "".join(
+            f" {v} |" for v in same
+        )
+    if others:
+        yield ""
+        yield "Scaled are encode, decode, batches and bytes; they are played with a part of the seeds."
+
+
+def _same(found: Document, name: str) -> str:
+    return next((f"{figure['value']:.4g}" for figure in found["figures"] if figure["name"] == name), NONE)
+
+
+def _points(points: list[Document]) -> Iterator[str]:
+    columns = ("bound", OURS, "best other", "", "gap closed", "latency", *PAPERS)
+    yield from ("", "## By point", "", f"| workload | point | {' | '.join(columns)} |")
+    yield "|---|---|---:|---:|---:|---|" + "---:|" * (len(columns) - 4)
+    file = ""
+    for row in points:
+        bound, ours, best = _three(row)
+        name = f"**{percent(ours)}**" if ours >= best - TIE else percent(ours)
+        closed = NONE if row["closed"] is None else percent(row["closed"])
+        slower = NONE if row["slower"] is None else f"{row['slower']:.2f}x"
+        papers = [percent(_attained(row, policy)) for policy in PAPERS]
+        cells = (percent(bound), name, percent(best), row["best_other"], closed, slower, *papers)
+        yield f"| {row['file'] if row['file'] != file else ''} | {row['point']} | {' | '.join(cells)} |"
+        file = row["file"]
+    yield ""
+    yield (
+        "In percent of the requests. Gap closed: from the best other policy to the bound, where that is five points or "
+        "more. Latency: our mean over the best other policy's, on requests that both serve in time."
+    )
+
+
+def _policies(points: list[Document], details: Document) -> Iterator[str]:
+    yield from (
+        "",
+        "## By policy",
+        "",
+        "| policy | mean | share of the bound | best at | CPU s |",
+        "|---|---:|---:|---:|---:|",
+    )
+    found = []
+    for policy in details["policies"]:
+        shares = [_attained(row, policy) for row in points]
+        of_bound = fmean(share / row["bound"] for share, row in zip(shares, points, strict=True) if row["bound"])
+        best = sum(
+            share >= max(_attained(row, other) for other in row["policies"]) - TIE
+            for share, row in zip(shares, points, strict=True)
+        )
+        found.append((-fmean(shares), policy, of_bound, best))
+    for mean, policy, of_bound, best in sorted(found):
+        yield f"| {policy} | {percent(-mean)} | {percent(of_bound)} | {best} | {details['cpu_s'][policy]:.0f} |"
+
+
+def _rates(rates: Mapping[str, Document]) -> Iterator[str]:
+    if not rates:
+        return
+    yield from ("", "## The highest rate with 95% in time", "", "As a factor of the file's.", "")
+    yield from (f"| workload | {OURS} | best other | | gain |", "|---|---:|---:|---|---:|")
+    for name, edge in rates.items():
+        gain = NONE if edge["gain"] is None else f"{edge['gain']:.2f}x"
+        holder = edge["holder"] or NONE
+        yield f"| {name} | {number(edge['ours'])} | {number(edge['theirs'])} | {holder} | {gain} |"
+
+
+def _everything(points: list[Document], policies: list[str]) -> Iterator[str]:
+    """All attainments with half their 95% interval."""
+    yield from ("", "## All of it", "", "Percent in time, ± half of its 95% interval over the seeds.", "")
+    yield f"| workload, point | {' | '.join(policies)} |"
+    yield "|---|" + "---:|" * len(policies)
+    for row in points:
+        cells = []
+        for policy in policies:
+            found = row["policies"][policy]
+            low, high = found["interval"]
+            cells.append(f"{percent(found['attainment'])} ±{50 * (high - low):.1f}")
+        yield f"| {row['file']} {row['point']} | {' | '.join(cells)} |"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _three(row: Document) -> tuple[float, float, float]:
+    """The bound, ours, the best of the others."""
+    return row["bound"], _attained(row, OURS), _attained(row, row["best_other"])
+
+
+def _attained(row: Document, policy: str) -> float:
+    found: float = row["policies"][policy]["attainment"]
+    return found
+
+
+def _read(name: str) -> Document | None:
+    path = RESULTS / f"{name}.json"
+    found: Document | None = json.loads(path.read_text()) if path.is_file() else None
+    return found

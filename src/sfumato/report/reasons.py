@@ -1,0 +1,100 @@
+"""Why chunks were launched as they were, as the policy told it in the journal: counted, and request by request.
+
+A policy tells where it was asked to (`--explain`). A batch has the reason of its first job; the others join it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from statistics import fmean, median
+
+from sfumato.core.policy import Reason
+from sfumato.core.values import JobState
+from sfumato.report.story import Life, Span, Story
+from sfumato.report.tables import NONE, Table, number, percent
+
+Row = tuple[str, ...]
+
+
+def explained(story: Story) -> bool:
+    """Whether any decision has its reason."""
+    return any(span.reason is not None for span in story.spans)
+
+
+def reason_table(story: Story, title: str = "Why chunks were launched") -> Table:
+    """A row for each standing and reason, the most rank-seconds first; what was refused is the last."""
+    groups: dict[tuple[str, str], list[tuple[Span, Reason]]] = {}
+    for span in story.spans:
+        if span.reason is not None:
+            groups.setdefault((span.reason.standing, _short(span.reason.why)), []).append((span, span.reason))
+    whole = sum(_rank_seconds(span) for span in story.spans)
+    ordered = sorted(groups.items(), key=lambda group: (-sum(_rank_seconds(span) for span, _ in group[1]), group[0]))
+    rows = [(*key, *_counted(found, whole)) for key, found in ordered]
+    refused = sum(life.state is JobState.REJECTED for life in story.lives.values())
+    if refused:
+        rows.append(("refused", NONE, NONE, str(refused), *(NONE,) * 5))
+    columns = ("standing", "why", "chunks", "requests", "of busy time", "slack s", "work s", "least degree", "degree")
+    return Table(title=title, columns=columns, rows=tuple(rows))
+
+
+def decision_table(story: Story, requests: Collection[str] = ()) -> Table:
+    """What was decided when for each request (or for `requests` alone), from its arrival to its end."""
+    lives = [life for life in story.lives.values() if not requests or life.id in requests]
+    columns = ("request", "at s", "what", "ranks", "standing", "why", "slack s", "work s", "least", "degree", "with")
+    rows = tuple(row for life in lives for row in _decisions(life, story))
+    return Table(title=f"Decisions ({len(lives)} of {len(story.lives)} requests)", columns=columns, rows=rows)
+
+
+def _counted(found: list[tuple[Span, Reason]], whole: float) -> Row:
+    slacks = [reason.slack_s for _, reason in found if reason.slack_s is not None]
+    return (
+        str(len(found)),
+        str(len({job for span, _ in found for job in span.jobs})),
+        percent(sum(_rank_seconds(span) for span, _ in found) / whole if whole else None),
+        number(median(slacks)) if slacks else NONE,
+        number(median(reason.work_s for _, reason in found)),
+        number(fmean(reason.least_degree for _, reason in found)),
+        number(fmean(reason.degree for _, reason in found)),
+    )
+
+
+def _decisions(life: Life, story: Story) -> Iterator[Row]:
+    request = life.request
+    slo = "best effort" if request.deadline is None else f"due in {number(request.deadline - request.arrived_at)} s"
+    arrived = f"arrives: {request.slo}, {request.shape}, {request.steps} steps, {slo}"
+    yield request.id, number(request.arrived_at - story.start), arrived, *(NONE,) * 8
+    for span in life.spans:
+        yield "", number(span.start - story.start), _what(life, span), _listed(span.group), *_why(life, span)
+    if life.outcome is not None:
+        end = f"{life.outcome.state.value}: {life.outcome.reason}".removesuffix(": ")
+        yield "", number(life.outcome.at - story.start), end, *(NONE,) * 8
+
+
+def _what(life: Life, span: Span) -> str:
+    done = span.gained.get(life.id, 0)
+    cut = f" of {span.planned}" if done != span.planned else ""
+    return f"{span.stage.value} x{done}{cut}" + (f", {span.fate}" if span.fate != "done" else "")
+
+
+def _why(life: Life, span: Span) -> Row:
+    reason = span.reason
+    others = _listed(job for job in span.jobs if job != life.id)
+    if reason is None or reason.job != life.id:
+        why = NONE if reason is None else f"joins {reason.job}"
+        return NONE, why, *(NONE,) * 3, str(len(span.group)), others
+    slack = NONE if reason.slack_s is None else number(reason.slack_s)
+    work, least = number(reason.work_s), str(reason.least_degree)
+    return reason.standing, _short(reason.why), slack, work, least, str(reason.degree), others
+
+
+def _short(why: str) -> str:
+    """Without what is said twice: a chunk may be widened again and again."""
+    return ", ".join(dict.fromkeys(why.split(", ")))
+
+
+def _rank_seconds(span: Span) -> float:
+    return (span.end - span.start) * len(span.group)
+
+
+def _listed(names: Collection[object] | Iterator[str]) -> str:
+    return " ".join(map(str, names)) or NONE

@@ -1,26 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sfumato.models import Offer, describe, load_model
-
-
-def _write(kind: str, folder: Path) -> Path:
-    from . import checkpoints
-
-    if kind.startswith("flux"):
-        return checkpoints.flux(folder, distilled=kind == "flux-distilled")
-    if kind.startswith("sd3"):
-        return checkpoints.sd3(folder, dual=kind == "sd3-dual")
-    if kind.startswith("sdxl"):
-        return checkpoints.sdxl(folder, sampler=kind.removeprefix("sdxl-"))
-    special: dict[str, Any] = {"wan-experts": {"experts": 2, "sampler": "unipc"}}
-    special["wan-expanded"] = {"expand_timesteps": True}
-    return checkpoints.wan(folder, **special.get(kind, {"sampler": kind.removeprefix("wan-")}))
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +15,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Offe
 
     def make(kind: str) -> Offer:
         if kind not in made:
-            made[kind] = describe(str(_write(kind, tmp_path_factory.mktemp("checkpoints") / kind)), name=kind)
+            from .kinds import KINDS
+
+            folder = KINDS[kind].write(tmp_path_factory.mktemp("checkpoints") / kind)
+            made[kind] = describe(str(folder), name=kind)
         return made[kind]
 
     return make

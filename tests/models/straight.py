@@ -9,16 +9,12 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from sfumato.core.values import Shape
-from sfumato.models import Model, Offer, Payload, State, Task
+from sfumato.models import Model, Offer, State, Task
 
 from .checkpoints import TOKENS
+from .kinds import KINDS, task
 
-
-def task(seed: int, steps: int, guidance: float, shape: Shape, negative: str = "") -> Task:
-    """A task with a prompt of its own."""
-    payload = Payload(prompt=f"cat number {seed}", guidance=guidance, negative_prompt=negative)
-    return Task(id=f"r{seed}", shape=shape, steps=steps, seed=seed, payload=payload)
+__all__ = ["Oracle", "Straight", "finish", "task"]
 
 
 class Straight(NamedTuple):
@@ -60,22 +56,10 @@ class Oracle:
             output_type="np",
             return_dict=False,
             callback_on_step_end=lambda pipe, step, time, held: latents.append(held["latents"]) or held,
-            **options(kind, asked),
+            **KINDS[kind].options(asked),
         )[0]
-        pixels = pixels[0] if kind.startswith("wan") else pixels
+        pixels = pixels[0] if pixels.ndim == 5 else pixels
         return Straight(latents, (pixels * 255).round().astype(np.uint8))
-
-
-def options(kind: str, asked: Task) -> dict[str, Any]:
-    """The arguments of the pipeline call that differ between the families."""
-    scale, negative = asked.payload.guidance, asked.payload.negative_prompt
-    if kind == "flux":
-        return {"true_cfg_scale": scale, "negative_prompt": negative} if scale > 1 else {}
-    if kind == "flux-distilled":
-        return {"guidance_scale": scale}
-    if kind.startswith("sd"):
-        return {"guidance_scale": scale, "negative_prompt": negative or None}
-    return {"guidance_scale": scale, "num_frames": asked.shape.frames, "negative_prompt": negative}
 
 
 def finish(model: Model, state: State) -> np.ndarray:

@@ -156,11 +156,18 @@ class StageSpec(Value, frozen=True, kw_only=True):
     packs: bool = False
 
 
+def decode_units(frames: int, stride: int, lone_first: bool = True) -> int:
+    """In how many units a video of that many frames is decoded by `stride` frames at a time; see ModelSpec."""
+    if lone_first:
+        return (frames - 1) // stride + 1
+    return max(-(-(frames - 1) // stride), 1)
+
+
 class ModelSpec(Value, frozen=True, kw_only=True):
     """What the planner may know of a model: its three stages and the bytes of its weight parts.
 
-    `frame_stride` > 0: decode proceeds by latent frames (frames - 1) // frame_stride + 1 and can be paused between
-    them; 0: decode is one unit.
+    `frame_stride` > 0: decode proceeds by so many frames a unit and can be paused between units; the first frame is a
+    unit of its own unless not `lone_first`, when it comes with the next ones. 0: decode is one unit.
     """
 
     name: str
@@ -169,6 +176,7 @@ class ModelSpec(Value, frozen=True, kw_only=True):
     decode: StageSpec = StageSpec()
     part_bytes: dict[PartId, int] = {}
     frame_stride: int = 0
+    lone_first: bool = True
 
     def stage(self, stage: Stage) -> StageSpec:
         if stage is Stage.DIFFUSE:
@@ -176,11 +184,11 @@ class ModelSpec(Value, frozen=True, kw_only=True):
         return self.encode if stage is Stage.ENCODE else self.decode
 
     def units(self, stage: Stage, shape: Shape, steps: int) -> int:
-        """Units of `stage`: encode 1, diffuse its steps, decode its latent frames (or 1)."""
+        """Units of `stage`: encode 1, diffuse its steps, decode by frames (or 1)."""
         if stage is Stage.DIFFUSE:
             return steps
         if stage is Stage.DECODE and self.frame_stride:
-            return (shape.frames - 1) // self.frame_stride + 1
+            return decode_units(shape.frames, self.frame_stride, self.lone_first)
         return 1
 
 

@@ -11,7 +11,7 @@ from math import inf
 from msgspec.structs import replace
 
 from sfumato.core.cost import Work
-from sfumato.core.values import ModelSpec, Shape, Stage
+from sfumato.core.values import ModelSpec, Shape, Stage, decode_units
 from sfumato.cost.profile import Point, Profile
 
 # Encode : denoise : decode of light and of heavy requests, in percent, as TridentServe reports them (arXiv 2510.02838).
@@ -60,7 +60,7 @@ def _guess(profile: Profile, stage: Stage, step: Point, share: float, most_s: fl
     """A share of the whole denoising of `step`'s shape, by unit of the stage."""
     units = 1
     if stage is Stage.DECODE and profile.frame_stride:
-        units = (step.frames - 1) // profile.frame_stride + 1
+        units = decode_units(step.frames, profile.frame_stride, profile.lone_first)
     return Point(
         stage=stage,
         height=step.height,

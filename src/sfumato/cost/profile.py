@@ -83,8 +83,8 @@ class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     """One model on one kind of device. `device` is what ranks call themselves, `hardware` says it for people.
 
     `steps` are those of a usual request: what estimates of unmeasured stages rest on. `frame_stride` > 0 says that
-    decode was measured by the latent frame, as in ModelSpec; `parts` and `packs` are of a model that only its profile
-    describes: the weight parts of each stage, and whether a batch of steps may mix shapes.
+    decode was measured by so many frames (`lone_first` as in ModelSpec); `parts` and `packs` are of a model that only
+    its profile describes: the weight parts of each stage, and whether a batch of steps may mix shapes.
     """
 
     format: Literal[1] = 1
@@ -100,6 +100,7 @@ class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     versions: dict[str, str] = msgspec.field(default_factory=dict)
     steps: Count = 28
     frame_stride: Annotated[int, Meta(ge=0)] = 0
+    lone_first: bool = True
     launch_gap_s: Annotated[float, Meta(ge=0.0)] = 0.001
     packs: bool = False
     parts: dict[Stage, tuple[PartId, ...]] = msgspec.field(default_factory=dict)

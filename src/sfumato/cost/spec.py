@@ -15,6 +15,7 @@ def spec_of(profile: Profile) -> ModelSpec:
         decode=_stage(profile, Stage.DECODE),
         part_bytes=profile.part_bytes,
         frame_stride=profile.frame_stride,
+        lone_first=profile.lone_first,
     )
 
 

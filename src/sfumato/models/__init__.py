@@ -19,6 +19,8 @@ FAMILIES = {
     "wan": "sfumato.models.wan:Wan",
     "sd3": "sfumato.models.sd3:SD3",
     "sdxl": "sfumato.models.sdxl:SDXL",
+    "cogvideox": "sfumato.models.cogvideox:CogVideoX",
+    "hunyuan_video": "sfumato.models.hunyuan_video:HunyuanVideo",
 }
 
 __all__ = [

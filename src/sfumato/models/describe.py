@@ -34,7 +34,7 @@ def describe(source: str, name: str | None = None) -> Offer:
     limits = merge(reader.limits(index, configs), card, folder)
     name = name or card.name or (folder.name if Path(source).expanduser().is_dir() else source)
     return Offer(
-        spec=_spec(name, reader, parts, limits.pop("frame_stride")),
+        spec=_spec(name, reader, parts, limits.pop("frame_stride"), limits.pop("lone_first", True)),
         family=family,
         path=str(folder),
         modality=reader.modality,
@@ -95,7 +95,9 @@ def _present(reader: Reader, index: Json, folder: Path) -> list[str]:
     return present
 
 
-def _spec(name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], frame_stride: int) -> ModelSpec:
+def _spec(
+    name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], frame_stride: int, lone_first: bool
+) -> ModelSpec:
     def ids(components: tuple[str, ...]) -> tuple[PartId, ...]:
         return tuple(parts[component][0] for component in components if component in parts)
 
@@ -107,4 +109,5 @@ def _spec(name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], frame
         decode=StageSpec(parts=ids(reader.decode)),
         part_bytes=dict(parts.values()),
         frame_stride=frame_stride,
+        lone_first=lone_first,
     )

@@ -36,7 +36,8 @@ class Offer(Value, frozen=True, kw_only=True):
     """A model that can be served: its spec for the planner, where it lies, its limits and defaults.
 
     `sizes` holds for width and height each, in pixels, and `max_pixels` for their product. `components` names the
-    weight part of each component of the checkpoint. `distilled` models take guidance as an input, in one pass a step.
+    weight part of each component of the checkpoint. `distilled` models take guidance as an input, in one pass a step;
+    with `dynamic_guidance` it changes from step to step by the rule of the family.
     """
 
     spec: ModelSpec
@@ -54,6 +55,7 @@ class Offer(Value, frozen=True, kw_only=True):
     max_guidance: float = 30.0
     fps: int = 1
     distilled: bool = False
+    dynamic_guidance: bool = False
     components: dict[str, PartId]
 
     @property

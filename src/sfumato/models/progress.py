@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, NamedTuple
@@ -92,7 +92,10 @@ def guide(states: list[Progress], positive: torch.Tensor, negative: torch.Tensor
 
 
 def guide_each(
-    states: list[Progress], positive: Iterable[torch.Tensor], negative: Iterable[torch.Tensor]
+    states: list[Progress],
+    positive: Iterable[torch.Tensor],
+    negative: Iterable[torch.Tensor],
+    scale: Callable[[Progress], float] = lambda state: state.task.payload.guidance,
 ) -> list[torch.Tensor]:
     """Predictions [1, ...] of a batch with guidance; `negative` has one for each guided state.
 
@@ -100,6 +103,6 @@ def guide_each(
     """
     unwanted = iter(negative)
     return [
-        (other := next(unwanted)) + state.task.payload.guidance * (wanted - other) if state.guided else wanted
+        (other := next(unwanted)) + scale(state) * (wanted - other) if state.guided else wanted
         for state, wanted in zip(states, positive, strict=True)
     ]

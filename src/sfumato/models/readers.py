@@ -51,6 +51,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_prompt_tokens: int | None = None
     max_pixels: int | None = None
     max_steps: int | None = None
+    dynamic_guidance: bool | None = None
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +146,57 @@ def sdxl_limits(_index: Json, configs: dict[str, Json]) -> Json:
     }
 
 
+def cogvideox_limits(index: Json, configs: dict[str, Json]) -> Json:
+    """CogVideoX 1.0 and 1.5, which is told by its patches of latent frames; frames are what the decoder can end with.
+
+    Its pipeline takes schedulers of its own only.
+    """
+    sampler, transformer = index["scheduler"][1], configs["transformer"]
+    if not sampler.startswith("CogVideoX"):
+        fix = "change its scheduler to CogVideoXDDIMScheduler or CogVideoXDPMScheduler"
+        raise CheckpointError(f"model: a CogVideoX checkpoint that samples by {sampler}; {fix}", field="model")
+    newer, factor = transformer.get("patch_size_t") is not None, 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+    size = (1360, 768) if newer else (transformer["sample_width"] * factor, transformer["sample_height"] * factor)
+    stride = 2 * int(configs["vae"].get("temporal_compression_ratio", 4))  # the decoder takes latent frames in pairs
+    frames = int(transformer.get("sample_frames", 49))
+    return {
+        "frame_stride": stride,
+        "lone_first": False,
+        "sizes": SizeCard(min(128, *size), max(size), factor * int(transformer.get("patch_size", 2))),
+        "frames": FrameCard(1 + stride, 161 if newer else frames, stride),
+        "default_size": size,
+        "default_frames": frames,
+        "default_steps": 50,
+        "default_guidance": 6.0,
+        "dynamic_guidance": False,
+        "max_prompt_tokens": int(transformer.get("max_text_seq_length", 226)),
+        "max_pixels": size[0] * size[1],
+        "fps": 16 if newer else 8,
+    }
+
+
+def hunyuan_video_limits(_index: Json, configs: dict[str, Json]) -> Json:
+    """HunyuanVideo 1.0 at up to 720p and 129 frames; its decoder goes by tiles of 12 frames."""
+    vae, transformer = configs["vae"], configs["transformer"]
+    distilled = bool(transformer.get("guidance_embeds", False))
+    return {
+        "frame_stride": 12,
+        "lone_first": False,
+        "distilled": distilled,
+        "sizes": SizeCard(
+            128, 1280, int(vae.get("spatial_compression_ratio", 8)) * int(transformer.get("patch_size", 2))
+        ),
+        "frames": FrameCard(1, 129, int(vae.get("temporal_compression_ratio", 4))),
+        "default_size": (1280, 720),
+        "default_frames": 129,
+        "default_steps": 50,
+        "default_guidance": 6.0,
+        "max_prompt_tokens": 256,
+        "max_pixels": 1280 * 720,
+        "fps": 24,
+    }
+
+
 READERS = {
     "flux": Reader(
         pipeline="FluxPipeline",
@@ -178,6 +230,22 @@ READERS = {
         diffuse=("unet",),
         limits=sdxl_limits,
     ),
+    "cogvideox": Reader(
+        pipeline="CogVideoXPipeline",
+        modality="video",
+        tokenizer="tokenizer",
+        encode=("text_encoder",),
+        diffuse=("transformer",),
+        limits=cogvideox_limits,
+    ),
+    "hunyuan_video": Reader(
+        pipeline="HunyuanVideoPipeline",
+        modality="video",
+        tokenizer="tokenizer",
+        encode=("text_encoder", "text_encoder_2"),
+        diffuse=("transformer",),
+        limits=hunyuan_video_limits,
+    ),
 }
 
 
@@ -199,6 +267,9 @@ def read_card(folder: Path, family: str) -> Card:
 def merge(limits: Json, card: Card, folder: Path) -> Json:
     """`limits` with what the card says instead, in the fields of an Offer."""
     said = {key: value for key, value in msgspec.structs.asdict(card).items() if value is not None}
+    if "dynamic_guidance" in said and "dynamic_guidance" not in limits:
+        message = f"{folder}/sfumato.json: {card.family} has no dynamic_guidance; leave it out of the card"
+        raise CheckpointError(f"model: {message}", field="model")
     value = limits | {key: said[key] for key in said if key not in ("family", "name", "license")}
     sizes, frames = value.pop("sizes"), value.pop("frames")
     needs = limits["sizes"].multiple, limits["frames"].step

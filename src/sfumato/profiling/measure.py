@@ -169,6 +169,7 @@ def _begin(offer: Offer, bench: Bench, campaign: Campaign) -> Profile:
         versions=campaign.versions,
         steps=offer.default_steps,
         frame_stride=offer.spec.frame_stride,
+        lone_first=offer.spec.lone_first,
         part_bytes=offer.spec.part_bytes,
         points=(),
     )

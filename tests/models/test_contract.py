@@ -1,0 +1,257 @@
+"""What every registered family fulfils on every kind of its checkpoints: law L13, and all that its offer declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from sfumato.core.values import Stage
+from sfumato.errors import RequestError
+from sfumato.models import FAMILIES, Offer, load_model
+from sfumato.models.readers import READERS
+
+from .kinds import KINDS, mix, pair, task
+from .straight import finish
+from .threads import on_group
+
+EVERY = sorted(KINDS)
+# Sums in another order than the straight line takes them: float32 rounding, and its growth over the steps. Relative to
+# the largest value of the latent where that is above 1: samplers that count in sigmas begin at 14.
+TOLERANCE = 1e-5
+
+
+def error(kind: str, state: Any, oracle: Any) -> float:
+    """The largest difference of a state's latent from the plain pipeline call's after as many steps."""
+    expected = oracle(kind, state.task).latents[state.done - 1]
+    return float((state.latent - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+
+
+def waiting(states: list[Any]) -> list[Any]:
+    """Those with steps to go."""
+    return [state for state in states if state.done < state.task.steps]
+
+
+def test_every_registered_family_has_a_kind(checkpoint: Callable[[str], Offer]) -> None:
+    assert {checkpoint(kind).family for kind in KINDS} == set(READERS) == set(FAMILIES)
+
+
+# What the offer says.
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_the_stages_need_all_parts_and_no_others(kind: str, checkpoint: Callable[[str], Offer]) -> None:
+    offer = checkpoint(kind)
+    needed = [part for stage in Stage for part in offer.spec.stage(stage).parts]
+    assert sorted(set(needed)) == sorted(set(offer.components.values())) == sorted(offer.spec.part_bytes)
+    for component, part in offer.components.items():
+        files = (Path(offer.path) / component).glob("*.safetensors")
+        assert offer.spec.part_bytes[part] == sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_what_is_not_offered_is_refused_with_its_field(kind: str, checkpoint: Callable[[str], Offer]) -> None:
+    offer, asked = checkpoint(kind), mix(kind)[0]
+    good: dict[str, Any] = {"shape": asked.shape, "steps": asked.steps, "guidance": 4.0, "prompt": "a cat"}
+    offer.check(**good)
+    beyond = offer.sizes.last + offer.sizes.step
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("size", {"shape": replace(asked.shape, width=asked.shape.width + 1)}),
+        ("size", {"shape": replace(asked.shape, height=beyond)}),
+        ("num_frames", {"shape": replace(asked.shape, frames=offer.frames.last + 1)}),
+        ("num_frames", {"shape": replace(asked.shape, frames=0)}),
+        *(("steps", {"steps": steps}) for steps in (0, offer.max_steps + 1)),
+        *(("guidance", {"guidance": scale}) for scale in (-1.0, nan, offer.max_guidance + 1)),
+        ("prompt", {"prompt": "a" * offer.max_prompt_tokens}),
+        ("negative_prompt", {"negative_prompt": "dark", "guidance": 1.0}),
+    ]
+    for field, change in wrong:
+        with pytest.raises(RequestError, match=f"^{field}: ") as caught:
+            offer.check(**good | change)
+        assert caught.value.field == field
+
+
+# One request, or several in turn: bit for bit.
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_requests_in_turn_step_by_step_and_unit_by_unit_equal_the_plain_pipeline_bit_for_bit(
+    kind: str, model: Any, oracle: Any
+) -> None:
+    used = model(kind)
+    states = [used.encode([asked])[0] for asked in mix(kind)]
+    while active := waiting(states):
+        for state in active:
+            used.step([state])
+            assert torch.equal(state.latent, oracle(kind, state.task).latents[state.done - 1])
+    units = [used.offer.spec.units(Stage.DECODE, state.task.shape, state.task.steps) for state in states]
+    for unit in range(max(units)):
+        for state, last in zip(states, units, strict=True):
+            if unit < last:
+                assert used.decode(state) == (unit + 1 == last)
+                assert state.decoded == unit + 1
+    for state in states:
+        assert np.array_equal(used.output(state), oracle(kind, state.task).pixels)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_request_moved_after_every_step_equals_the_plain_pipeline_bit_for_bit(
+    kind: str, model: Any, oracle: Any
+) -> None:
+    here, there, asked = model(kind), model(kind, 1), pair(kind)[0]
+    (state,) = here.encode([asked])
+    static = here.freeze_static(state)
+    while state.done < asked.steps:
+        state = there.thaw(static, here.freeze(state))
+        there.step([state])
+        here, there = there, here
+    here.decode(state)  # what an interrupted decode has done is done again
+    state = there.thaw(static, here.freeze(state))
+    assert (state.done, state.decoded) == (asked.steps, 0)
+    assert torch.equal(state.latent, oracle(kind, asked).latents[-1])
+    assert np.array_equal(finish(there, state), oracle(kind, asked).pixels)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_stages_on_three_workers_with_only_their_own_weights_equal_the_plain_pipeline_bit_for_bit(
+    kind: str, checkpoint: Callable[[str], Offer], oracle: Any
+) -> None:
+    offer, asked = checkpoint(kind), pair(kind)[0]
+    encoder, denoiser, decoder = (load_model(offer) for _ in range(3))
+    for worker, stage in zip((encoder, denoiser, decoder), Stage, strict=True):
+        worker.load(offer.spec.stage(stage).parts)
+        assert worker.resident == set(offer.spec.stage(stage).parts)
+    (state,) = encoder.encode([asked])
+    state = denoiser.thaw(static := encoder.freeze_static(state), encoder.freeze(state))
+    while state.done < asked.steps:
+        denoiser.step([state])
+    state = decoder.thaw(static, denoiser.freeze(state))
+    assert np.array_equal(finish(decoder, state), oracle(kind, asked).pixels)
+    decoder.drop(offer.spec.decode.parts)
+    assert decoder.resident == frozenset()
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_step_beyond_the_last_is_refused(kind: str, model: Any) -> None:
+    used = model(kind)
+    states = used.encode([replace(asked, steps=1) for asked in pair(kind)])
+    used.step(states)
+    with pytest.raises(ValueError, match="no step left"):
+        used.step(states)
+    assert [state.done for state in states] == [1, 1]
+
+
+# Batches: within the tolerance.
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_batch_of_encoding_gives_each_request_what_it_gets_alone(kind: str, model: Any) -> None:
+    used, tasks = model(kind), mix(kind)
+    for state, asked in zip(used.encode(tasks), tasks, strict=True):
+        (alone,) = used.encode([asked])
+        assert torch.equal(state.latent, alone.latent)
+        assert state.conditioning.keys() == alone.conditioning.keys()
+        for name, tensor in alone.conditioning.items():
+            assert (tensor - state.conditioning[name]).abs().max() <= TOLERANCE
+
+
+def staggered(used: Any, states: list[Any], check: Callable[[Any], None]) -> None:
+    """The first begins alone, the others join it, and each leaves when it is done."""
+    used.step(states[:1])
+    while active := waiting(states):
+        used.step(active)
+        for state in active:
+            check(state)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_requests_of_one_shape_at_different_steps_share_a_batch(kind: str, model: Any, oracle: Any) -> None:
+    errors: list[float] = []
+    used = model(kind)
+    staggered(used, used.encode(pair(kind)), lambda state: errors.append(error(kind, state, oracle)))
+    assert max(errors) <= TOLERANCE
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_unlike_requests_share_a_batch_just_where_the_stage_packs(kind: str, model: Any, oracle: Any) -> None:
+    errors: list[float] = []
+    used = model(kind)
+    states = used.encode(mix(kind))
+    if used.offer.spec.diffuse.packs:
+        staggered(used, states, lambda state: errors.append(error(kind, state, oracle)))
+        assert max(errors) <= TOLERANCE
+        return
+    with pytest.raises(ValueError, match="one shape"):
+        used.step(states)
+    assert [state.done for state in states] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_request_does_not_see_with_whom_it_shares_a_batch(kind: str, model: Any) -> None:
+    used = model(kind)
+    if not used.offer.spec.diffuse.packs:
+        return
+    first, second, third = mix(kind)
+    (one, *_), (same, *strangers) = used.encode([first, second]), used.encode([first, second, third])
+    for stranger in strangers:
+        stranger.latent = torch.full_like(stranger.latent, torch.nan)
+    used.step([one])
+    used.step([*strangers, same])
+    assert (one.latent - same.latent).abs().max() <= TOLERANCE * one.latent.abs().max().clamp(min=1.0)
+
+
+# Groups.
+
+
+def on_ranks(kind: str, size: int, cfg: int, tasks: list[Any], model: Any, oracle: Any) -> None:
+    """A batch run to its end by all members of a group: they agree bit for bit, and with the plain pipeline."""
+    used = model(kind)
+
+    def run(group: Any) -> list[Any]:
+        states = used.encode(tasks)
+        while active := waiting(states):
+            used.step(active, group, cfg)
+        return list(states)
+
+    first, *others = on_group(size, run)
+    for states in others:
+        assert all(torch.equal(state.latent, same.latent) for state, same in zip(first, states, strict=True))
+    assert max(error(kind, state, oracle) for state in first) <= TOLERANCE
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_group_takes_a_step_just_where_its_degree_is_offered(kind: str, size: int, model: Any, oracle: Any) -> None:
+    spec = model(kind).offer.spec.diffuse
+    if size in spec.degrees:
+        on_ranks(kind, size, 1, mix(kind) if spec.packs else pair(kind), model, oracle)
+        return
+
+    def refused(group: Any) -> None:
+        states = model(kind).encode(pair(kind))
+        with pytest.raises(ValueError, match=r"spread|groups"):
+            model(kind).step(states, group)
+        assert [state.done for state in states] == [0, 0]
+
+    on_group(size, refused)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_passes_of_guidance_side_by_side_equal_the_plain_pipeline(kind: str, model: Any, oracle: Any) -> None:
+    offer = model(kind).offer
+    if offer.guided(4.0) and offer.spec.diffuse.packs:
+        on_ranks(kind, 2, 2, pair(kind), model, oracle)
+        return
+
+    def refused(group: Any) -> None:
+        states = model(kind).encode([task(1, 2, 4.0, pair(kind)[0].shape)])
+        with pytest.raises(ValueError, match=r"guided states|groups"):
+            model(kind).step(states, group, 2)
+
+    on_group(2, refused)

@@ -15,17 +15,18 @@ from sfumato.core.view import View
 from sfumato.policies.sfumato.outlook import Outlook
 
 PAYS = 0.95  # a larger batch must take at most this share of the time that its members take apart
-TRIED = 64  # left-over requests that are looked at for one chunk: the most urgent ones
+TRIED = 64  # requests that are looked at for one chunk: the most urgent ones
 
 
 def batch_of(
     view: View, lead: Outlook, group: Group, part: int, others: Iterable[Outlook]
 ) -> tuple[list[Outlook], float]:
-    """(members, seconds a unit) of the chunk that `lead` opens on `group`; `others` are tried in their order."""
+    """(members, seconds a unit) of the chunk that `lead` opens on `group`; `others` of its kind are tried in turn."""
     degree = len(group)
     members, unit_s = [lead], lead.step_s(degree, part)
-    spec = view.models[lead.job.request.model].stage(lead.job.stage)
-    if spec.max_batch == 1:
+    request, stage = lead.job.request, lead.job.stage
+    spec = view.models[request.model].stage(stage)
+    if lead.job.done > lead.job.saved:
         return members, unit_s
     device = view.ranks[group[0]].device
     slow = unit_s / view.unit_s(lead.job, degree=degree, rank=group[0]) if unit_s else 1.0
@@ -33,11 +34,10 @@ def batch_of(
     for other in others:
         if len(members) == spec.max_batch or tried == TRIED:
             break
-        if not _alike(lead, other, packs=spec.packs) or not all(view.can_run(other.job, rank) for rank in group):
+        if other.job.done > other.job.saved or not all(view.can_run(other.job, rank) for rank in group):
             continue
         tried += 1
         shapes = tuple(o.job.shape for o in (*members, other))
-        request, stage = lead.job.request, lead.job.stage
         work = Work(
             model=request.model, stage=stage, shapes=shapes, degree=degree, guided=request.guided, device=device
         )
@@ -50,13 +50,6 @@ def batch_of(
             members.append(other)
             unit_s = together_s
     return members, unit_s
-
-
-def _alike(one: Outlook, other: Outlook, *, packs: bool) -> bool:
-    a, b = one.job, other.job
-    if a.stage is not b.stage or a.request.model != b.request.model or a.request.guided != b.request.guided:
-        return False
-    return (packs or a.shape == b.shape) and a.done <= a.saved and b.done <= b.saved
 
 
 def _makes_it(o: Outlook, unit_s: float, now: float) -> bool:

@@ -1,19 +1,21 @@
 """One decision in the making: which free ranks go to whom, and at which degree.
 
-A group lies within one part of the pool, inside one machine where that has enough free ranks; a job's own ranks come
-first (no move).
+A group lies within one part of the pool and one machine of it (`parts`); a job's own ranks come first (no move).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
 
 from sfumato.core.values import Chunk, Group, Job, Rank, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.batch import batch_of
 from sfumato.policies.sfumato.memory import Memory
-from sfumato.policies.sfumato.outlook import Outlook, Part, cheapest
+from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks
+from sfumato.policies.sfumato.paces import Ints, Paces
+from sfumato.policies.sfumato.parts import Map, Parts
 
 EFFICIENT = 0.5  # a wider group must use its added ranks at least this well; flat from .45 to .6 in the prototype
 
@@ -30,23 +32,32 @@ class Seat:
 class Board:
     """The free ranks, and who was given some."""
 
-    def __init__(self, view: View, parts: Sequence[Part], memory: Memory, quantum_s: float, limit_s: float) -> None:
-        self._view, self._parts, self._memory = view, parts, memory
+    def __init__(
+        self, view: View, parts: Parts, places: Map, paces: Paces, memory: Memory, quantum_s: float, limit_s: float
+    ) -> None:
+        self._view, self._parts, self._paces, self._memory = view, parts, paces, memory
         self._quantum_s, self._limit_s = quantum_s, limit_s
-        free = set(view.free)
-        self.free = [[rank for rank in part.ranks if rank in free] for part in parts]
+        self._where = places.where
+        self._free: list[list[list[Rank]]] = [[[] for _ in part.nodes] for part in parts]  # by part and machine
+        for rank in view.free:
+            part, node = self._where[rank]
+            self._free[part][node].append(rank)
+        self.left = len(view.free)
         self.seats: list[Seat] = []
-        self._nodes = len({info.node for info in view.ranks.values()})
+        # (kind, degree) of steps that found no place: none is found later in the same plan, as ranks only get fewer
+        self._placeless: set[tuple[int, int]] = set()
 
     def leave_out(self, ranks: Collection[Rank]) -> None:
         """Give nobody these ranks."""
-        if ranks:
-            self.free = [[rank for rank in free if rank not in ranks] for free in self.free]
+        for rank in ranks:
+            part, node = self._where[rank]
+            if rank in self._free[part][node]:
+                self._take(part, (rank,))
 
     @property
     def full(self) -> bool:
         """No free rank is left."""
-        return not any(self.free)
+        return self.left == 0
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
@@ -55,11 +66,11 @@ class Board:
         if self._seat(o, o.part, o.degree, "least work"):
             return True
         if o.job.stage is not Stage.DIFFUSE:
-            return any(self._seat(o, part, self._narrowest(o), "least work") for part in range(len(self._parts)))
+            return any(self._seat(o, part, o.degree, "least work") for part in range(len(self._parts)))
         for part in range(len(self._parts)):
-            if part != o.part and self.free[part]:
-                found = cheapest((o.paces[part],), o.steps, o.deadline - self._view.now - o.ends_s)
-                if found and self._seat(o, part, found[2], "least work elsewhere"):
+            if part != o.part:
+                found = o.paces[part].least_work(o.steps, o.deadline - self._view.now - o.ends_s)
+                if found and self._seat(o, part, found[1], "least work elsewhere"):
                     return True
         return self._narrower(o)
 
@@ -75,6 +86,7 @@ class Board:
                 fast = sorted(degrees, key=lambda k: o.step_s(k, part))
                 if any(self._seat(o, part, k, why) for k in (fast if idle else fast[:1])):
                     return True
+        self._note(o, 0)
         return False
 
     def launch_slow(self, o: Outlook, why: str) -> bool:
@@ -92,29 +104,30 @@ class Board:
             if best is None:
                 return
             seat = self.seats[best[1]]
+            self._take(seat.part, tuple(rank for rank in best[2] if rank not in seat.group))
             seat.group, seat.most, seat.why = best[2], 1 << 30, f"{seat.why}, widened"
-            self._take(seat.part, best[2])
 
     # -- what comes of it ----------------------------------------------------------------------------------------------
 
-    def chunks(
-        self, ready: Sequence[Outlook], turn: Callable[[Outlook], tuple[float, int, float, str]]
-    ) -> Iterable[tuple[Seat, Chunk, float]]:
-        """A chunk a seat with its seconds a unit: a quantum long, with those left over aboard whom that suits."""
-        models, others = self._view.models, []
-        if any(models[seat.o.job.request.model].stage(seat.o.job.stage).max_batch > 1 for seat in self.seats):
-            given = {seat.o.job.request.id for seat in self.seats}
-            others = sorted((o for o in ready if o.job.request.id not in given), key=turn)
+    def chunks(self, outlooks: Outlooks, ready: Flags) -> Iterator[tuple[Seat, Chunk, float]]:
+        """A chunk a seat with its seconds a unit: a quantum long, with those `ready` aboard whom that suits."""
+        over = ready.copy()
+        over[[seat.o.place for seat in self.seats]] = False
         for seat in self.seats:
-            members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, others)
+            members, unit_s = [seat.o], seat.o.step_s(len(seat.group), seat.part)
+            spec = self._view.models[seat.o.job.request.model].stage(seat.o.job.stage)
+            if spec.max_batch > 1:
+                others = np.flatnonzero(over & outlooks.alike(seat.o, packs=spec.packs))
+                if len(others):
+                    in_turn = (outlooks[place] for place in by_urgency(outlooks, others))
+                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn)
             chunk = self._chunk(seat, members, unit_s)
             while len(members) > 1 and not self._view.fits(chunk):
                 members = members[:-1]
                 if len(members) == 1:
                     unit_s = seat.o.step_s(len(seat.group), seat.part)
                 chunk = self._chunk(seat, members, unit_s)
-            if len(members) > 1:
-                others = [o for o in others if o not in members]
+            over[[o.place for o in members]] = False
             yield seat, chunk, unit_s
 
     def _chunk(self, seat: Seat, members: Sequence[Outlook], unit_s: float) -> Chunk:
@@ -129,42 +142,57 @@ class Board:
         """The widest degree that is free, if its step is short and the request makes it afterwards at its fastest."""
         part = o.part
         for k in reversed(self._degrees(o, part)):
-            if k >= o.degree or k > len(self.free[part]):
+            if k >= o.degree or not self._has_room(o.kind, part, k):
                 continue
             laxity = o.start_by - self._view.now
             lost_s = o.step_s(k, part) - o.paces[part].fastest_s
-            if o.step_s(k, part) > self._limit_s or lost_s > laxity:
+            if o.step_s(k, part) > self._limit_s:
+                break
+            if lost_s > laxity:
                 return False
             most = int(laxity / lost_s) if lost_s > 0 else 1 << 30
             return self._seat(o, part, k, "narrower", max(1, most))
+        self._note(o, o.degree)
         return False
 
     def _wider(self, seat: Seat) -> tuple[float, Group] | None:
         """(seconds saved a step for each added rank, group) of the next degree up, if it pays and fits."""
         o, part = seat.o, seat.part
         width = len(seat.group)
+        if o.job.stage is not Stage.DIFFUSE:
+            return None
         wider = next((k for k in self._degrees(o, part) if k > width), None)
-        if wider is None or o.job.stage is not Stage.DIFFUSE or len(self.free[part]) < wider - width:
+        if wider is None or self.left < wider - width:
             return None
         now_s, then_s = o.step_s(width, part), o.step_s(wider, part)
         if now_s * width < EFFICIENT * then_s * wider:
             return None
-        added = self._pick(o.job, part, wider - width, wider, near=seat.group)
+        added = self._pick(o, part, wider - width, wider, near=seat.group)
         if added is None:
             return None
         return (now_s - then_s) / (wider - width), tuple(sorted((*seat.group, *added)))
 
     def _degrees(self, o: Outlook, part: int) -> list[int]:
+        if o.job.stage is Stage.DIFFUSE:
+            return [k for k, _ in o.paces[part].steps if k <= len(self._parts[part].ranks)]
         degrees = self._view.models[o.job.request.model].stage(o.job.stage).degrees
         return [k for k in sorted(degrees) if k <= len(self._parts[part].ranks)]
 
-    def _narrowest(self, o: Outlook) -> int:
-        return min(self._view.models[o.job.request.model].stage(o.job.stage).degrees)
-
     # -- ranks ---------------------------------------------------------------------------------------------------------
 
+    def is_placeless(self, outlooks: Outlooks, place: int, degree: int) -> bool:
+        """Whether it is known already that a job's steps find no place. `degree` 0 stands for left-over work."""
+        if not self._placeless or outlooks.stage[place] != CODES[Stage.DIFFUSE]:
+            return False
+        return (int(outlooks.kind[place]), degree) in self._placeless
+
+    def _note(self, o: Outlook, degree: int) -> None:
+        """That steps of this kind found no place, if that holds for all of the kind."""
+        if o.job.stage is Stage.DIFFUSE and o.job.done <= o.job.saved and self._memory.ample and len(self._parts) == 1:
+            self._placeless.add((o.kind, degree))
+
     def _seat(self, o: Outlook, part: int, degree: int, why: str, most: int = 1 << 30) -> bool:
-        group = self._pick(o.job, part, degree, degree) if len(self.free[part]) >= degree else None
+        group = self._pick(o, part, degree, degree) if self._has_room(o.kind, part, degree) else None
         if group is None:
             return False
         self.seats.append(Seat(o, part, group, most, why))
@@ -172,25 +200,67 @@ class Board:
         return True
 
     def _take(self, part: int, group: Group) -> None:
-        self.free[part] = [rank for rank in self.free[part] if rank not in group]
+        self.left -= len(group)
+        free = self._free[part]
+        for rank in group:
+            free[self._where[rank][1]].remove(rank)
 
-    def _pick(self, job: Job, part: int, count: int, degree: int, near: Group = ()) -> Group | None:
-        """`count` free ranks of a part for a chunk of `degree`; None: too few have the weights and the memory."""
-        view, home = self._view, job.home or ()
-        able = [rank for rank in self.free[part] if view.can_run(job, rank)]
-        if len(able) < count:
-            return None
-        if not self._memory.ample:
-            able = [rank for rank in able if self._memory.fits(job, degree, rank)]
-            if len(able) < count:
-                return None
-        if len(able) == count:
-            return tuple(able)
-        if self._nodes == 1:
-            able.sort(key=lambda rank: (rank not in home, rank))
-            return tuple(sorted(able[:count]))
-        node = {rank: view.ranks[rank].node for rank in (*able, *near)}
-        there = Counter(node[rank] for rank in near)
-        free = Counter(node[rank] for rank in able)
-        able.sort(key=lambda r: (-there[node[r]], free[node[r]] < count, r not in home, free[node[r]], node[r], r))
-        return tuple(sorted(able[:count]))
+    def _across(self, kind: int, part: int, degree: int) -> bool:
+        """Whether a group may lie across machines."""
+        return degree > self._parts[part].widest or self._paces.kinds[kind].across[part]
+
+    def _has_room(self, kind: int, part: int, degree: int) -> bool:
+        """Whether enough ranks are free for a group, whoever may use them."""
+        free = self._free[part]
+        if len(free) == 1:
+            return len(free[0]) >= degree
+        if self._across(kind, part, degree):
+            return sum(map(len, free)) >= degree
+        return any(len(node) >= degree for node in free)
+
+    def _pick(self, o: Outlook, part: int, count: int, degree: int, near: Group = ()) -> Group | None:
+        """`count` free ranks for a chunk of `degree`, beside those `near`; None: too few have the weights and the
+        memory.
+
+        Where there are several machines: of the one that has most of the job's own, else the fewest free.
+        """
+        free = self._free[part]
+        home = o.job.home or ()
+        if len(free) == 1:
+            return _chosen(self._able(o.job, free[0], degree, count), count, home)
+        if self._across(o.kind, part, degree):
+            able = [self._able(o.job, ranks, degree, 1) for ranks in free if ranks]
+            able.sort(key=lambda ranks: (-len(ranks), ranks))
+            ranks = [rank for ranks in able for rank in ranks][:count]
+            return tuple(sorted(ranks)) if len(ranks) == count else None
+        nodes = [self._where[near[0]][1]] if near else [node for node, ranks in enumerate(free) if len(ranks) >= count]
+        nodes.sort(key=lambda node: (-sum(rank in free[node] for rank in home), len(free[node])))
+        for node in nodes:
+            group = _chosen(self._able(o.job, free[node], degree, count), count, home)
+            if group is not None:
+                return group
+        return None
+
+    def _able(self, job: Job, free: Sequence[Rank], degree: int, count: int) -> Sequence[Rank]:
+        """Those of the free ranks that have the weights and the memory."""
+        able = [rank for rank in free if self._view.can_run(job, rank)]
+        if self._memory.ample or len(able) < count:
+            return able
+        return [rank for rank in able if self._memory.fits(job, degree, rank)]
+
+
+def by_urgency(outlooks: Outlooks, places: Ints) -> list[int]:
+    """The least laxity first."""
+    start_by, priority = outlooks.start_by[places], outlooks.priority[places]
+    urgent = np.lexsort((-priority, start_by)) if priority.any() else np.argsort(start_by, kind="stable")
+    found: list[int] = places[urgent].tolist()
+    return found
+
+
+def _chosen(able: Sequence[Rank], count: int, home: Group) -> Group | None:
+    """The job's own ranks first; None: too few."""
+    if len(able) <= count:
+        return tuple(able) if len(able) == count else None
+    if not home:
+        return tuple(able[:count])
+    return tuple(sorted(sorted(able, key=lambda rank: (rank not in home, rank))[:count]))

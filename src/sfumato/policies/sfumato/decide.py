@@ -16,22 +16,23 @@ Its constants are a prototype's (docs/decisions/0005, 0010); none is tuned to a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from heapq import heapify, heappop
-from typing import Any
+from collections.abc import Callable
 
+import numpy as np
 from msgspec.structs import replace
 
 from sfumato.core.policy import Admission, Plan, Reason, Refusal
 from sfumato.core.values import Chunk, JobState, Rank, Shape
 from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
-from sfumato.policies.sfumato.board import Board, Seat
+from sfumato.policies.sfumato.board import Board, Seat, by_urgency
 from sfumato.policies.sfumato.choices import Choices
 from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
-from sfumato.policies.sfumato.outlook import Outlook, Scales, parts_of
+from sfumato.policies.sfumato.outlook import Flags, Outlook, Outlooks, Scales
+from sfumato.policies.sfumato.paces import Ints
+from sfumato.policies.sfumato.parts import Map
 from sfumato.policies.sfumato.residuals import observed, watch
 from sfumato.policies.sfumato.shares import LEFT_OVER, earned, launch_owed, paid
 from sfumato.policies.sfumato.weights import Exchange, all_there
@@ -52,22 +53,23 @@ class Sfumato:
     def __init__(self, options: Choices | None = None) -> None:
         self._choices = options or Choices()
         self._bytes = Bytes()
+        self._map = Map()
         self._scales = Scales()
 
     def plan(self, view: View) -> Plan:
         if not view.ranks:
             return Plan(memo=view.memo)
-        return Decision(view, self._choices, self._bytes, self._scales).plan()
+        return Decision(view, self._choices, self._bytes, self._map, self._scales).plan()
 
 
 class Decision:
     """One call of `plan`."""
 
-    def __init__(self, view: View, choices: Choices, sizes: Bytes, scales: Scales) -> None:
-        self._view, self._choices, self._bytes, self._scales = view, choices, sizes, scales
+    def __init__(self, view: View, choices: Choices, sizes: Bytes, ranks: Map, scales: Scales) -> None:
+        self._view, self._choices, self._bytes, self._map, self._scales = view, choices, sizes, ranks, scales
         memo: Memo = view.memo or Memo()
         self._residuals = observed(memo.residuals, view)
-        self._parts = parts_of(view, self._residuals)
+        self._parts = ranks.read(view, self._residuals)
         scales.paces.begin(view, self._parts)
         self._slack_s = memo.tightest_s or UNHURRIED_S
         self._quantum_s = choices.quantum * self._slack_s
@@ -78,7 +80,7 @@ class Decision:
         since_s = view.now - memo.at if memo.at >= 0 else 0.0
         self._owed = earned(memo.owed, choices, self._outlooks, since_s * len(view.ranks))
         running = view.running.values()
-        self._busy_s = sum((r.ends_at - view.now) * len(r.chunk.group) for r in running if r.ends_at > view.now)
+        self._busy_s = sum(max(0.0, r.ends_at - view.now) * len(r.chunk.group) for r in running)
         self._capacity = Capacity(self._memo, view.now, self._strength())
 
     def plan(self) -> Plan:
@@ -90,8 +92,10 @@ class Decision:
             exchange.decide()
         dropping = {drop.rank for drop in exchange.drops} if exchange else set()
         changed = {*(each.job for each in admissions), *(each.job for each in refusals)}
-        ready = [o for o in self._outlooks if o.job.chunk is None and o.job.request.id not in changed]
-        launches = self._launches(ready, keep, dropping) if ready and view.free else []
+        ready = self._outlooks.idle
+        if changed:
+            ready = ready & [job.request.id not in changed for job in self._outlooks.jobs]
+        launches = self._launches(ready, keep, dropping) if view.free and ready.any() else []
         return Plan(
             launches=tuple(chunk for _, chunk, _ in launches),
             admissions=admissions,
@@ -106,26 +110,26 @@ class Decision:
 
     # -- whom to save --------------------------------------------------------------------------------------------------
 
-    def _kept(self, outlooks: Sequence[Outlook]) -> set[str]:
+    def _kept(self, outlooks: Outlooks) -> Flags:
         choices = self._choices
         safe = guaranteed(outlooks, self._owed) if choices.shares else ()
         return kept(outlooks, self._capacity, self._view.now, self._busy_s, weights=choices.weights, safe=safe)
 
     def _strength(self) -> float:
         """Ranks, a slower one counted for what it does beside those of the first part."""
-        if len(self._parts) == 1 or not self._outlooks:
+        if len(self._parts) == 1 or not len(self._outlooks):
             return float(len(self._view.ranks))
         first, *_ = paces = self._outlooks[0].paces
         return sum(
             len(part.ranks) * first.least_s / pace.least_s for part, pace in zip(self._parts, paces, strict=True)
         )
 
-    def _admit(self, keep: set[str]) -> tuple[tuple[Admission, ...], tuple[Refusal, ...]]:
+    def _admit(self, keep: Flags) -> tuple[tuple[Admission, ...], tuple[Refusal, ...]]:
         """What is said to arrivals that cannot be met; `keep` is for those as they asked."""
         admissions, refusals = [], []
         for o in self._fresh:
             job = o.job
-            if job.request.deadline is None or job.state is not JobState.WAITING or job.request.id in keep:
+            if job.request.deadline is None or job.state is not JobState.WAITING or keep[o.place]:
                 continue
             able = self._able(o)
             offer = lowered(job, able) if self._choices.admission == "degrade" and job.request.degradable else None
@@ -139,61 +143,63 @@ class Decision:
         """Whether a request could be met as something less."""
 
         def able(shape: Shape, steps: int) -> bool:
-            job = replace(o.job, shape=shape, steps=steps)
-            less = self._scales.weighed(self._view, job, self._margin)
-            instead = [less if other is o else other for other in self._outlooks]
-            return not less.hopeless and o.job.request.id in self._kept(instead)
+            less = self._scales.weighed(self._view, replace(o.job, shape=shape, steps=steps), self._margin)
+            return not less.hopeless and bool(self._kept(self._outlooks.instead(o, less))[o.place])
 
         return able
 
-    def _finish_at(self, o: Outlook, keep: set[str]) -> float:
+    def _finish_at(self, o: Outlook, keep: Flags) -> float:
         """When a request could be done: at its fastest, or after what is kept."""
-        work = self._busy_s + o.work + sum(other.work for other in self._outlooks if other.job.request.id in keep)
-        return self._view.now + max(o.fastest_s, work / max(1e-9, self._capacity.beside(o.work)))
+        work = self._busy_s + o.work + float(self._outlooks.work[keep].sum())
+        beside = float(self._capacity.beside(np.array(o.work)))
+        return self._view.now + max(o.fastest_s, work / max(1e-9, beside))
 
     # -- who runs ------------------------------------------------------------------------------------------------------
 
-    def _launches(self, ready: Sequence[Outlook], keep: set[str], dropping: set[Rank]) -> Launched:
-        memory = Memory(self._view, self._scales.paces.samples.values(), self._bytes)
-        board = Board(self._view, self._parts, memory, self._quantum_s, self._choices.limit * self._slack_s)
+    def _launches(self, ready: Flags, keep: Flags, dropping: set[Rank]) -> Launched:
+        outlooks, scales = self._outlooks, self._scales
+        kinds = [scales.paces.kinds[number].sample for number in scales.paces.live]
+        one_device = len({part.device for part in self._parts}) == 1
+        memory = Memory(self._view, kinds, self._bytes, one_device=one_device)
+        limit_s = self._choices.limit * self._slack_s
+        board = Board(self._view, self._parts, self._map, scales.paces, memory, self._quantum_s, limit_s)
         board.leave_out(dropping)
-        saved: list[Outlook] = []
-        rest: list[Outlook] = []
-        for o in ready:
-            (saved if o.job.request.id in keep else rest).append(o)
+        rest = self._rest(np.flatnonzero(ready & ~keep))
         first = self._launch_owed(board, rest)
-        for o in _in_turn(saved, _urgency):
+        for place in by_urgency(outlooks, np.flatnonzero(ready & keep)):
             if board.full:
                 break
-            board.launch_kept(o)
-        if not board.full:
-            for o in _in_turn(rest, self._rest_order):
-                if o is not first:
-                    board.launch_rest(o, _standing(o))
-                if board.full:
-                    break
+            if not board.is_placeless(outlooks, place, int(outlooks.degree[place])):
+                board.launch_kept(outlooks[place])
+        for place in rest:
+            if board.full:
+                break
+            if place != first and not board.is_placeless(outlooks, place, 0):
+                board.launch_rest(outlooks[place], _standing(outlooks[place]))
         board.widen()
-        return list(board.chunks(ready, _urgency))
+        return list(board.chunks(outlooks, ready))
 
-    def _launch_owed(self, board: Board, rest: Sequence[Outlook]) -> Outlook | None:
-        """Give left-over work the step that it is owed, if it is."""
+    def _launch_owed(self, board: Board, rest: list[int]) -> int:
+        """Give left-over work the step that it is owed, if it is; returns its place, or -1."""
         if self._owed.get(LEFT_OVER, 0.0) <= 0.0 or board.full:
-            return None
-        first = min((o for o in rest if o.hopeless), key=self._rest_order, default=None)
-        return first if first is not None and launch_owed(self._owed, board, first) else None
+            return -1
+        first = next((place for place in rest if self._outlooks.hopeless[place]), -1)
+        return first if first >= 0 and launch_owed(self._owed, board, self._outlooks[first]) else -1
 
-    def _rest_order(self, o: Outlook) -> tuple[int, float, float, str]:
+    def _rest(self, places: Ints) -> list[int]:
         """Given-up work (it could still make it), then late work and best effort: least left first, but aging."""
-        request = o.job.request
-        if not o.hopeless:
-            return 0, o.work, request.arrived_at, request.id
-        since = request.arrived_at if request.deadline is None else request.deadline
-        overdue_s = max(0.0, self._view.now - since)
-        return 1, o.fastest_s - self._choices.aging * overdue_s, request.arrived_at, request.id
+        outlooks = self._outlooks
+        hopeless = outlooks.hopeless[places]
+        deadline = outlooks.deadline[places]
+        since = np.where(np.isinf(deadline), outlooks.arrived[places], deadline)
+        aged_s = self._choices.aging * np.maximum(0.0, self._view.now - since)
+        left = np.where(hopeless, outlooks.fastest_s[places] - aged_s, outlooks.work[places])
+        found: list[int] = places[np.lexsort((left, hopeless))].tolist()
+        return found
 
     # -- what is told --------------------------------------------------------------------------------------------------
 
-    def _remembered(self, launches: Launched, keep: set[str]) -> Memo:
+    def _remembered(self, launches: Launched, keep: Flags) -> Memo:
         watched = (*self._residuals.watched, *watch(self._view, [(chunk, unit_s) for _, chunk, unit_s in launches]))
         return replace(
             self._memo,
@@ -203,11 +209,11 @@ class Decision:
             residuals=replace(self._residuals, watched=watched),
         )
 
-    def _reasons(self, launches: Launched, keep: set[str]) -> tuple[Reason, ...]:
+    def _reasons(self, launches: Launched, keep: Flags) -> tuple[Reason, ...]:
         return tuple(
             Reason(
                 job=seat.o.job.request.id,
-                standing="kept" if seat.o.job.request.id in keep else _standing(seat.o),
+                standing="kept" if keep[seat.o.place] else _standing(seat.o),
                 why=seat.why,
                 slack_s=None if seat.o.job.request.deadline is None else seat.o.start_by - self._view.now,
                 work_s=seat.o.work,
@@ -219,21 +225,8 @@ class Decision:
         )
 
 
-def _in_turn(outlooks: Sequence[Outlook], key: Callable[[Outlook], tuple[Any, ...]]) -> Iterator[Outlook]:
-    """In order of `key`; as few as are asked for are put in order."""
-    heap = [(*key(o), place) for place, o in enumerate(outlooks)]
-    heapify(heap)
-    while heap:
-        yield outlooks[heappop(heap)[-1]]
-
-
 def _standing(o: Outlook) -> str:
     """Of a request that is not kept."""
     if not o.hopeless:
         return "given up"
     return "late" if o.job.request.deadline is not None else "best effort"
-
-
-def _urgency(o: Outlook) -> tuple[float, int, float, str]:
-    """The least laxity first."""
-    return o.start_by, -o.job.request.priority, o.job.request.arrived_at, o.job.request.id

@@ -8,13 +8,14 @@ A class with a guaranteed share has its cheapest requests kept, begun ones first
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
-from heapq import heappop, heappush
-from operator import attrgetter
+from collections.abc import Collection, Mapping
+from heapq import heapify, heappop, heappush
+
+import numpy as np
 
 from sfumato.policies.sfumato.memo import Memo
-from sfumato.policies.sfumato.outlook import Outlook
+from sfumato.policies.sfumato.outlook import Flags, Outlooks
+from sfumato.policies.sfumato.paces import Floats, Ints
 
 USABLE = 0.95  # share of the pool that a feasible backlog may fill; flat between .9 and 1 in the prototype
 RESERVED = 0.5  # share of the expected load of smaller classes that is kept free
@@ -26,54 +27,72 @@ class Capacity:
     def __init__(self, memo: Memo, now: float, ranks: float) -> None:
         self._ranks = ranks
         smaller = memo.smaller(now)
-        self._works = [work for work, _ in smaller]
-        self._loads = [0.0, *(load for _, load in smaller)]
+        self._works = np.array([work for work, _ in smaller])
+        self._loads = np.array([0.0, *(load for _, load in smaller)])
 
-    def beside(self, work: float) -> float:
+    def beside(self, work: Floats) -> Floats:
         """For requests of this much work."""
-        smaller = self._loads[bisect_left(self._works, work * 0.999)]
-        return max(0.0, min(USABLE * self._ranks, self._ranks - RESERVED * smaller))
+        smaller = self._loads[np.searchsorted(self._works, work * 0.999)]
+        free: Floats = np.maximum(0.0, np.minimum(USABLE * self._ranks, self._ranks - RESERVED * smaller))
+        return free
 
 
 def kept(
-    outlooks: Sequence[Outlook],
+    outlooks: Outlooks,
     capacity: Capacity,
     now: float,
     busy: float,
     *,
     weights: Mapping[str, float],
-    safe: Collection[str] = (),
-) -> set[str]:
-    """Ids of the jobs to save. `busy` is rank-seconds that running chunks still take; `safe` are never given up."""
-    hopeful = [o for o in outlooks if not o.hopeless]
-    hopeful.sort(key=attrgetter("order"))
-    result: set[str] = set()
-    worst: list[tuple[float, str, float]] = []
-    total = busy
-    for o in hopeful:
-        name, left_s = o.job.request.id, max(1e-9, o.deadline - now)
-        result.add(name)
-        total += o.work
-        if name not in safe:
-            weight = weights.get(o.job.request.slo, 1.0) if weights else 1.0
-            heappush(worst, (-o.work * o.work / left_s / weight, name, o.work))
-        room = left_s * capacity.beside(o.work)
-        while worst and total > room:
-            _, lost, work = heappop(worst)
-            result.discard(lost)
-            total -= work
-    return result
+    safe: Collection[int] = (),
+) -> Flags:
+    """Whom to save, by place. `busy` is rank-seconds that running chunks still take; `safe` are never given up."""
+    found: Flags = ~outlooks.hopeless
+    order = np.flatnonzero(found)
+    if not len(order):
+        return found
+    order = order[np.argsort(outlooks.deadline[order], kind="stable")]
+    work = outlooks.work[order]
+    left_s = np.maximum(1e-9, outlooks.deadline[order] - now)
+    room = left_s * capacity.beside(work)
+    over = np.flatnonzero(np.cumsum(np.concatenate(([busy], work)))[1:] > room)
+    if len(over):
+        burden = work * work / left_s
+        if weights:
+            burden /= [weights.get(outlooks.jobs[place].request.slo, 1.0) for place in order.tolist()]
+        found[_given_up(order, work, room, burden, busy, int(over[0]), safe)] = False
+    return found
 
 
-def guaranteed(outlooks: Sequence[Outlook], owed: Mapping[str, float]) -> set[str]:
-    """The jobs that what their class is owed pays for to their end: begun ones first, then the cheapest."""
-    found: set[str] = set()
+def _given_up(
+    order: Ints, work: Floats, room: Floats, burden: Floats, busy: float, first: int, safe: Collection[int]
+) -> list[int]:
+    """Who does not fit, beginning with what the `first` too many makes too much."""
+    places, works, rooms, burdens = order.tolist(), work.tolist(), room.tolist(), burden.tolist()
+    heap = [(-burdens[at], places[at], works[at]) for at in range(first) if places[at] not in safe]
+    heapify(heap)
+    total = sum(works[:first], start=busy)
+    lost = []
+    for at in range(first, len(places)):
+        total += works[at]
+        if places[at] not in safe:
+            heappush(heap, (-burdens[at], places[at], works[at]))
+        while heap and total > rooms[at]:
+            _, place, spent = heappop(heap)
+            lost.append(place)
+            total -= spent
+    return lost
+
+
+def guaranteed(outlooks: Outlooks, owed: Mapping[str, float]) -> set[int]:
+    """Places of the jobs that what their class is owed pays for to their end: begun ones first, then the cheapest."""
+    found: set[int] = set()
     for slo, rank_s in owed.items():
         credit = rank_s
         mine = [o for o in outlooks if o.job.request.slo == slo and not o.hopeless]
-        for o in sorted(mine, key=lambda o: (o.job.first_launch is None, o.work, o.job.request.id)):
+        for o in sorted(mine, key=lambda o: (o.job.first_launch is None, o.work, o.place)):
             if o.work > credit:
                 break
             credit -= o.work
-            found.add(o.job.request.id)
+            found.add(o.place)
     return found

@@ -11,7 +11,7 @@ from math import exp
 from msgspec.structs import replace
 
 from sfumato.core.values import Value
-from sfumato.policies.sfumato.outlook import Outlook
+from sfumato.policies.sfumato.outlook import Outlook, Outlooks
 from sfumato.policies.sfumato.residuals import Residuals
 
 
@@ -56,25 +56,25 @@ class Memo(Value, frozen=True, kw_only=True):
         return found
 
 
-def fresh(memo: Memo, outlooks: Sequence[Outlook], *, known: bool) -> list[Outlook]:
+def fresh(memo: Memo, outlooks: Outlooks, *, known: bool) -> list[Outlook]:
     """Those that arrived since the memo was made; the backlog is in order of arrival.
 
     A live client's `arrived_at` may lie before the memo, so the newest that it knows is looked for (`known`: it lives).
     """
-    found: list[Outlook] = []
     name, at = memo.newest
-    for o in reversed(outlooks):
-        if o.job.request.id == name or (not known and o.job.request.arrived_at <= at):
+    first = len(outlooks)
+    for job in reversed(outlooks.jobs):
+        if job.request.id == name or (not known and job.request.arrived_at <= at):
             break
-        found.append(o)
-    return found[::-1]
+        first -= 1
+    return [outlooks[place] for place in range(first, len(outlooks))]
 
 
-def newest(memo: Memo, outlooks: Sequence[Outlook]) -> tuple[str, float]:
+def newest(memo: Memo, outlooks: Outlooks) -> tuple[str, float]:
     """The last arrival that is known now."""
-    if not outlooks:
+    if not outlooks.jobs:
         return memo.newest
-    request = outlooks[-1].job.request
+    request = outlooks.jobs[-1].request
     return request.id, max(memo.newest[1], request.arrived_at)
 
 

@@ -53,12 +53,12 @@ class Bytes:
 class Memory:
     """The free ranks' memory at one instant; `kinds` has a job of every kind that is live."""
 
-    def __init__(self, view: View, kinds: Iterable[Job], sizes: Bytes) -> None:
+    def __init__(self, view: View, kinds: Iterable[Job], sizes: Bytes, *, one_device: bool) -> None:
         self._view, self._bytes = view, sizes
         self._spare = {rank: view.spare_bytes(rank) for rank in view.free}
         self._taken: dict[Rank, int] | None = None
         largest = max((self._held(job) + sizes.ahead(view, job, 1, view.device) for job in kinds), default=0)
-        self.ample = min(self._spare.values(), default=0) >= 2 * largest and _one_device(view)
+        self.ample = one_device and min(self._spare.values(), default=0) >= 2 * largest
 
     def fits(self, job: Job, degree: int, rank: Rank) -> bool:
         """Whether the job's next chunk may run on a free rank."""
@@ -81,7 +81,3 @@ class Memory:
 
     def _held(self, job: Job) -> int:
         return self._view.costs.held_bytes(job, self._view.models[job.request.model])
-
-
-def _one_device(view: View) -> bool:
-    return len({info.device for info in view.ranks.values()}) == 1

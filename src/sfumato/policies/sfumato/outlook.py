@@ -1,29 +1,33 @@
-"""How one request stands: the least GPU-seconds that still meet its deadline, on which ranks, at which degree to go on.
+"""How every request stands: the least GPU-seconds that still meet its deadline, where, and at which degree to go on.
 
-Ranks of one kind of device that are equally fast are a `Part` of the pool; a group lies within one. Work on a part is
-counted in GPU-seconds of the first part, so that a slow device is neither cheap nor dear. A margin is kept before the
-deadline (`residuals`), but no request is given up for the margin alone.
+The least takes at most two degrees, neighbours on the hull of its pace (`policies.pace`), the wide one first. Work on
+a part is counted in GPU-seconds of the first part, so that a slow device is neither cheap nor dear. A margin is kept
+before the deadline (`residuals`), but no request is given up for the margin alone.
+
+All live requests are weighed at once, in columns; what a job brings to them is read off it once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 
-from sfumato.core.values import Job, Rank, Stage, Value
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.core.values import Job, Stage, Value
 from sfumato.core.view import View
-from sfumato.policies.pace import Pace, left, pace_of
-from sfumato.policies.sfumato.residuals import Margin, Residuals
+from sfumato.policies.pace import Pace
+from sfumato.policies.sfumato.paces import Floats, Ints, Paces
+from sfumato.policies.sfumato.residuals import Margin
 
-_KINDS = 10_000  # that are remembered
+Flags = NDArray[np.bool_]
 
-
-class Part(Value, frozen=True, kw_only=True):
-    """Ranks of one device kind, `slow` times slower than the profile says."""
-
-    ranks: tuple[Rank, ...]
-    device: str
-    slow: float = 1.0
+COLUMNS = 10
+KIND, STAGE, STEPS, ENCODES, DECODES, READY, DEADLINE, ARRIVED, PRIORITY, IDLE = range(COLUMNS)
+CODES = {Stage.ENCODE: 0.0, Stage.DIFFUSE: 1.0, Stage.DECODE: 2.0}
+NEAR = 1e-9  # seconds that adding up floats may be off
+SPARE = 64  # rows of the departed that are kept before all are copied
 
 
 class Outlook(Value, frozen=True, kw_only=True):
@@ -31,11 +35,12 @@ class Outlook(Value, frozen=True, kw_only=True):
 
     `work` is the least GPU-seconds that meet the deadline; `part` and `degree` are where and how to begin that. A job
     that cannot meet it any more (or has none) is `hopeless`, with its least work. `fastest_s` is the time to its end
-    with nothing in its way; at `start_by` it must go on to just make it. `paces` are by part. All this holds
-    `until` a time, as long as the job stays as it is; `order` is the order of deadlines.
+    with nothing in its way; at `start_by` it must go on to just make it. `paces` are by part, `place` is its place
+    among all in order of arrival.
     """
 
     job: Job
+    place: int
     kind: int
     deadline: float
     start_by: float
@@ -46,8 +51,6 @@ class Outlook(Value, frozen=True, kw_only=True):
     ends_s: float
     fastest_s: float
     hopeless: bool
-    until: float
-    order: tuple[float, float, str]
     paces: tuple[Pace, ...]
 
     def step_s(self, degree: int, part: int = 0) -> float:
@@ -55,140 +58,203 @@ class Outlook(Value, frozen=True, kw_only=True):
         return self.paces[part].unit_s(self.job.stage, degree)
 
 
-def parts_of(view: View, residuals: Residuals) -> tuple[Part, ...]:
-    """The pool by device and speed, the largest part first."""
-    slow = residuals.slowness()
-    found: dict[tuple[str, float], list[Rank]] = {}
-    for rank, info in view.ranks.items():
-        found.setdefault((info.device, slow.get(rank, 1.0)), []).append(rank)
-    parts = [Part(ranks=tuple(sorted(ranks)), device=key[0], slow=key[1]) for key, ranks in found.items()]
-    return tuple(sorted(parts, key=lambda part: (-len(part.ranks), part.slow, part.device)))
+class Outlooks:
+    """Every live job in order of arrival: a column for each field of `Outlook`, and rows as they are asked for."""
+
+    def __init__(self, jobs: Sequence[Job], columns: Floats, paces: Paces, now: float, margin: Margin) -> None:
+        self.jobs, self._paces = jobs, paces
+        self._rows: dict[int, Outlook] = {}
+        self.kind: Ints = columns[KIND].astype(np.intp)
+        self.stage, self.deadline = columns[STAGE], columns[DEADLINE]
+        self.arrived, self.priority = columns[ARRIVED], columns[PRIORITY]
+        self.idle: Flags = columns[IDLE] > 0.0
+        self.steps = columns[STEPS]
+        kind = self.kind
+        self.ends_s = columns[DECODES] * paces.decode_s[kind] + columns[ENCODES] * paces.encode_s[kind]
+        steps_s = self.steps * paces.fastest_s[kind]
+        self.fastest_s = self.ends_s + steps_s
+        ready = np.maximum(now, columns[READY])
+        self.start_by = self.deadline - self.fastest_s
+        self.hopeless: Flags = (self.deadline == inf) | (self.start_by < ready - NEAR)
+        self._least_work(margin, ready, steps_s)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, place: int) -> Outlook:
+        known = self._rows.get(place)
+        if known is None:
+            known = self._rows[place] = self._row(place)
+        return known
+
+    def __iter__(self) -> Iterator[Outlook]:
+        return map(self.__getitem__, range(len(self)))
+
+    def alike(self, lead: Outlook, *, packs: bool) -> Flags:
+        """Who is in the same stage and of the same kind as `lead`; with `packs` of any size."""
+        family = self._paces.family
+        same = family[self.kind] == family[lead.kind] if packs else self.kind == lead.kind
+        found: Flags = same & (self.stage == self.stage[lead.place])
+        return found
+
+    def instead(self, o: Outlook, other: Outlook) -> Outlooks:
+        """These with another in the place of one, as far as choosing whom to save goes."""
+        found: Outlooks = object.__new__(Outlooks)
+        found.__dict__ = dict(self.__dict__)
+        found.hopeless, found.work = self.hopeless.copy(), self.work.copy()
+        found.hopeless[o.place], found.work[o.place] = other.hopeless, other.work
+        return found
+
+    def _least_work(self, margin: Margin, ready: Floats, steps_s: Floats) -> None:
+        """Work, part and degree of everyone; whoever cannot make it has the least of all on the first part."""
+        kind, steps, paces = self.kind, self.steps, self._paces
+        narrow = paces.degrees[0, 0][kind]
+        self.work = narrow * steps * paces.seconds[0, 0][kind]
+        self.degree: Ints = narrow.astype(np.intp)
+        self.part: Ints = np.zeros(len(self), dtype=np.intp)
+        some = np.flatnonzero(~self.hopeless)
+        if len(some):
+            fastest_s, ready = self.fastest_s[some], ready[some]
+            spared_s = margin.each * fastest_s + np.sqrt(margin.variance * fastest_s)
+            start_by = self.start_by[some] = np.maximum(ready, self.start_by[some] - spared_s)
+            found, parts, degrees = cheapest(paces, kind[some], steps[some], steps_s[some] + start_by - ready)
+            able = found < inf
+            if not able.all():
+                some, found, parts, degrees = some[able], found[able], parts[able], degrees[able]
+            self.work[some], self.part[some], self.degree[some] = found, parts, degrees
+        self.work += self.ends_s
+
+    def _row(self, place: int) -> Outlook:
+        job, kind = self.jobs[place], int(self.kind[place])
+        encode, decode, *_ = self._paces.kinds[kind].works[0]
+        alone = encode.degree if job.stage is Stage.ENCODE else decode.degree
+        return Outlook(
+            job=job,
+            place=place,
+            kind=kind,
+            deadline=float(self.deadline[place]),
+            start_by=float(self.start_by[place]),
+            work=float(self.work[place]),
+            part=int(self.part[place]),
+            degree=int(self.degree[place]) if job.stage is Stage.DIFFUSE else alone,
+            steps=int(self.steps[place]),
+            ends_s=float(self.ends_s[place]),
+            fastest_s=float(self.fastest_s[place]),
+            hopeless=bool(self.hopeless[place]),
+            paces=self._paces.kinds[kind].paces,
+        )
 
 
-class Paces:
-    """Paces by kind of request on every part, read off the cost model once a plan.
+def cheapest(paces: Paces, kind: Ints, steps: Floats, time_s: Floats) -> tuple[Floats, Ints, Ints]:
+    """(GPU-seconds of the first part, part, first degree) of the least work that does `steps` in `time_s`, each.
 
-    Kinds are numbered, and what has not changed since the last plan stays the same object: a look tells that what
-    rested on it still holds.
+    Where even the fastest takes longer, the work is infinite.
     """
+    work, degree = _cheapest_on(paces, 0, kind, steps, time_s)
+    part = np.zeros(len(kind), dtype=np.intp)
+    for other in range(1, len(paces.degrees)):
+        found, wide = _cheapest_on(paces, other, kind, steps, time_s)
+        found = found * paces.scale[other][kind]
+        better = found < work
+        work[better], degree[better], part[better] = found[better], wide[better], other
+    return work, part, degree
+
+
+def _cheapest_on(paces: Paces, part: int, kind: Ints, steps: Floats, time_s: Floats) -> tuple[Floats, Ints]:
+    degrees, seconds = paces.degrees[part], paces.seconds[part]
+    narrow, narrow_s = degrees[0][kind], seconds[0][kind]
+    work, degree = narrow * steps * narrow_s, narrow.astype(np.intp)
+    late = np.flatnonzero(steps * narrow_s > time_s + NEAR)
+    narrow, narrow_s, steps, time_s, kind = narrow[late], narrow_s[late], steps[late], time_s[late], kind[late]
+    for corner in range(1, len(degrees)):
+        if not len(late):
+            break
+        wide, wide_s = degrees[corner][kind], seconds[corner][kind]
+        fits = steps * wide_s <= time_s + NEAR
+        if fits.any():
+            at, k, s, n = late[fits], wide[fits], wide_s[fits], steps[fits]
+            slow_s, spent = narrow_s[fits], narrow[fits]
+            first = np.minimum(n, np.ceil((n * slow_s - time_s[fits]) / (slow_s - s) - NEAR))
+            work[at] = k * first * s + spent * (n - first) * slow_s
+            degree[at] = k
+        rest = ~fits
+        late, steps, time_s, kind = late[rest], steps[rest], time_s[rest], kind[rest]
+        narrow, narrow_s = wide[rest], wide_s[rest]
+    work[late] = inf
+    return work, degree
+
+
+class Rows:
+    """What each job brings to the columns, read once. Jobs never change: one with other progress is another object."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[str, object, int, bool], int] = {}
-        self._paces: list[tuple[Pace, ...]] = []
-        self.samples: dict[int, Job] = {}  # a job of every kind that was asked for since `begin`
+        self._jobs: list[Job] = []  # they are held, so that no other object gets the id of one
+        self._known: dict[int, int] = {}
+        self._columns: Floats = np.empty((COLUMNS, SPARE))
 
-    def begin(self, view: View, parts: Sequence[Part]) -> None:
-        """A new plan: every kind is read anew when it is first asked for."""
-        self._view, self._parts = view, parts
-        self.samples.clear()
-        if len(self._paces) > _KINDS:
-            self._numbers.clear()
-            self._paces.clear()
+    def columns(self, view: View, jobs: Sequence[Job], paces: Paces) -> Floats:
+        """The columns of these jobs."""
+        known = self._known
+        rows = [known.get(id(job), -1) for job in jobs]
+        if -1 in rows:
+            rows = [self._add(view, jobs[place], paces) if row < 0 else row for place, row in enumerate(rows)]
+        found = self._columns[:, rows]
+        if len(self._jobs) > 2 * len(jobs) + SPARE:
+            self._jobs, self._columns = list(jobs), found
+            self._known = {id(job): row for row, job in enumerate(jobs)}
+        return found
 
-    def kind(self, job: Job) -> int:
-        """The number of a job's kind."""
-        key = (job.request.model, job.shape, job.steps, job.request.guided)
-        number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = len(self._paces)
-            self._paces.append(())
-        return number
-
-    def of(self, kind: int, job: Job) -> tuple[Pace, ...]:
-        """The paces of a kind; `job` is of it."""
-        if kind not in self.samples:
-            self.samples[kind] = job
-            new = tuple(
-                pace_of(self._view, job, rank=part.ranks[0], most=len(part.ranks), factor=part.slow)
-                for part in self._parts
-            )
-            if new != self._paces[kind]:
-                self._paces[kind] = new
-        return self._paces[kind]
+    def _add(self, view: View, job: Job, paces: Paces) -> int:
+        row = len(self._jobs)
+        if row == self._columns.shape[1]:
+            self._columns = np.concatenate((self._columns, np.empty((COLUMNS, max(SPARE, row)))), axis=1)
+        self._columns[:, row] = _row_of(view, job, paces)
+        self._jobs.append(job)
+        self._known[id(job)] = row
+        return row
 
 
 class Scales:
-    """Weighs all live jobs. What did not change is not weighed again: that speeds a plan up and alters nothing."""
+    """Weighs all live jobs. What a job brings is read once: that speeds a plan up and alters nothing."""
 
     def __init__(self) -> None:
         self.paces = Paces()
-        self._known: dict[str, Outlook] = {}
-        self._margin = Margin(0.0, 0.0)
+        self._rows, self._age = Rows(), -1
 
-    def weigh(self, view: View, margin: Margin) -> list[Outlook]:
-        """The outlook of every live job, in order of arrival; a running one's from the end of its chunk."""
-        before = self._known if margin == self._margin else {}
-        after: dict[str, Outlook] = {}
-        of, now = self.paces.of, view.now
-        for job in view.jobs:
-            name = job.request.id
-            known = before.get(name)
-            if known is not None and known.job is job:
-                if now <= known.until and of(known.kind, job) is known.paces:
-                    after[name] = known
-                    continue
-                kind = known.kind
-            else:
-                kind = self.paces.kind(job)
-            after[name] = self._weighed(view, job, kind, margin)
-        self._known, self._margin = after, margin
-        return list(after.values())
+    def weigh(self, view: View, margin: Margin) -> Outlooks:
+        """The outlook of every live job; a running one's from the end of its chunk. `paces` must have begun."""
+        if self._age != self.paces.age:
+            self._rows, self._age = Rows(), self.paces.age
+        jobs = list(view.jobs)
+        return self._weighed(view, jobs, self._rows.columns(view, jobs, self.paces), margin)
 
     def weighed(self, view: View, job: Job, margin: Margin) -> Outlook:
         """The outlook of a job as it might be."""
-        return self._weighed(view, job, self.paces.kind(job), margin)
+        columns = np.array([_row_of(view, job, self.paces)]).T
+        return self._weighed(view, [job], columns, margin)[0]
 
-    def _weighed(self, view: View, job: Job, kind: int, margin: Margin) -> Outlook:
-        paces = self.paces.of(kind, job)
-        if job.chunk is None:
-            return outlook_of(job, kind, paces, view.now, 0, margin)
-        running = view.running[job.chunk]
-        return outlook_of(job, kind, paces, max(view.now, running.ends_at), running.chunk.units, margin)
+    def _weighed(self, view: View, jobs: Sequence[Job], columns: Floats, margin: Margin) -> Outlooks:
+        self.paces.read(view, columns[KIND].astype(np.intp))
+        return Outlooks(jobs, columns, self.paces, view.now, margin)
 
 
-def outlook_of(job: Job, kind: int, paces: tuple[Pace, ...], ready_at: float, ahead: int, margin: Margin) -> Outlook:
-    """Weigh a job that will have done `ahead` more units of its stage at `ready_at`."""
-    steps, ends_s = left(job, paces[0], ahead)
-    request = job.request
-    deadline = inf if request.deadline is None else request.deadline
-    step_s = min(pace.fastest_s for pace in paces) if len(paces) > 1 else paces[0].fastest_s
-    fastest_s = ends_s + steps * step_s
-    start_by = deadline - fastest_s
-    narrow, narrow_s = paces[0].hull[0]
-    work, part, degree, until = narrow * steps * narrow_s, 0, narrow, inf
-    hopeless = deadline == inf or start_by < ready_at - 1e-9
-    if not hopeless:
-        spared_s = margin.seconds(fastest_s)
-        start_by = max(ready_at, start_by - spared_s)
-        work, part, degree = cheapest(paces, steps, steps * step_s + start_by - ready_at) or (work, part, degree)
-        until = deadline - ends_s - spared_s - steps * narrow_s if degree == narrow and len(paces) == 1 else -inf
-    return Outlook(
-        job=job,
-        kind=kind,
-        deadline=deadline,
-        start_by=start_by,
-        work=work + ends_s,
-        part=part,
-        degree=degree if job.stage is Stage.DIFFUSE else 1,
-        steps=steps,
-        ends_s=ends_s,
-        fastest_s=fastest_s,
-        hopeless=hopeless,
-        until=until if job.chunk is None else -inf,
-        order=(deadline, request.arrived_at, request.id),
-        paces=paces,
+def _row_of(view: View, job: Job, paces: Paces) -> tuple[float, ...]:
+    """What a job brings to the columns, at the end of its chunk if it is in one."""
+    request, stage = job.request, job.stage
+    kind = paces.kind(view, job)
+    running = None if job.chunk is None else view.running[job.chunk]
+    done = job.done if running is None else job.done + running.chunk.units
+    units = paces.kinds[kind].decode_units
+    steps = job.steps if stage is Stage.ENCODE else job.steps - done if stage is Stage.DIFFUSE else 0
+    return (
+        kind,
+        CODES[stage],
+        steps,
+        1 - done if stage is Stage.ENCODE else 0,
+        units - done if stage is Stage.DECODE else units,
+        -inf if running is None else running.ends_at,
+        inf if request.deadline is None else request.deadline,
+        request.arrived_at,
+        request.priority,
+        running is None,
     )
-
-
-def cheapest(paces: tuple[Pace, ...], steps: int, time_s: float) -> tuple[float, int, int] | None:
-    """(GPU-seconds of the first part, part, first degree) of the least work that does `steps` in `time_s`."""
-    if len(paces) == 1:
-        alone = paces[0].least_work(steps, time_s)
-        return alone and (alone[0], 0, alone[1])
-    best: tuple[float, int, int] | None = None
-    for part, pace in enumerate(paces):
-        option = pace.least_work(steps, time_s)
-        if option is not None:
-            weighed = option[0] * paces[0].least_s / pace.least_s
-            best = min(best, (weighed, part, option[1])) if best else (weighed, part, option[1])
-    return best

@@ -57,9 +57,10 @@ class Residuals(Value, frozen=True, kw_only=True):
 
     def slowness(self) -> dict[Rank, float]:
         """Ranks that take longer than the others, and how many times."""
-        if not self.ranks:
+        means = [mean for _, mean in self.ranks]
+        if not means or max(means) - min(means) < log(SLOW):
             return {}
-        usual = median(mean for _, mean in self.ranks)
+        usual = median(means)
         found = {rank: exp(mean - usual) for rank, mean in self.ranks}
         return {rank: round(times, 1) for rank, times in found.items() if times >= SLOW}
 

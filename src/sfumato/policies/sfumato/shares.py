@@ -6,24 +6,24 @@ pays for to the end (`keep.guaranteed`); left-over work gets a step, at its narr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from sfumato.core.values import Chunk
 from sfumato.policies.sfumato.board import Board, Seat
 from sfumato.policies.sfumato.choices import Choices
-from sfumato.policies.sfumato.outlook import Outlook
+from sfumato.policies.sfumato.outlook import Flags, Outlook, Outlooks
 
 LEFT_OVER = ""  # late and best-effort work, beside the classes with a share
 
 
-def earned(owed: dict[str, float], choices: Choices, outlooks: Sequence[Outlook], rank_s: float) -> dict[str, float]:
+def earned(owed: dict[str, float], choices: Choices, outlooks: Outlooks, rank_s: float) -> dict[str, float]:
     """What is owed after `rank_s` more rank-seconds of the pool. No class saves up more than two of its requests."""
     found = {}
     for slo, share in choices.shares.items():
         works = [o.work for o in outlooks if o.job.request.slo == slo and not o.hopeless]
         if works:
             found[slo] = min(owed.get(slo, 0.0) + share * rank_s, 2 * max(works))
-    if choices.left_over and any(o.hopeless for o in outlooks):
+    if choices.left_over and outlooks.hopeless.any():
         found[LEFT_OVER] = owed.get(LEFT_OVER, 0.0) + choices.left_over * rank_s
     return found
 
@@ -37,12 +37,12 @@ def launch_owed(owed: dict[str, float], board: Board, first: Outlook) -> bool:
     return credit >= step_s and board.launch_slow(first, "owed")
 
 
-def paid(owed: dict[str, float], launches: Iterable[tuple[Seat, Chunk, float]], keep: set[str]) -> dict[str, float]:
+def paid(owed: dict[str, float], launches: Iterable[tuple[Seat, Chunk, float]], keep: Flags) -> dict[str, float]:
     """What is owed after these launches, given with their seconds a unit."""
     left = dict(owed)
     for seat, chunk, unit_s in launches:
         request = seat.o.job.request
-        slo = request.slo if request.id in keep else LEFT_OVER
+        slo = request.slo if keep[seat.o.place] else LEFT_OVER
         if slo in left:
             left[slo] = max(0.0, left[slo] - len(chunk.group) * chunk.units * unit_s)
     return left

@@ -9,7 +9,7 @@ Progress without a snapshot keeps its weights. Loads run beside chunks; a rank t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from sfumato.core.commands import Drop, Load
 from sfumato.core.values import STAGES, PartId, Rank, Stage
@@ -17,7 +17,7 @@ from sfumato.core.view import View
 from sfumato.policies.sfumato.memo import Load as Expected
 from sfumato.policies.sfumato.memo import Memo
 from sfumato.policies.sfumato.memory import Bytes
-from sfumato.policies.sfumato.outlook import Outlook
+from sfumato.policies.sfumato.outlook import Outlook, Outlooks
 
 GAIN = 2.0  # what is loaded must be under so many times the pressure of what makes room for it
 PATIENT = 10.0  # demand doubles when it has waited for so many loads
@@ -34,7 +34,7 @@ def all_there(view: View) -> bool:
 class Exchange:
     """Demand and supply of weights; every load counts as supply for the next rank."""
 
-    def __init__(self, view: View, outlooks: Sequence[Outlook], memo: Memo, sizes: Bytes) -> None:
+    def __init__(self, view: View, outlooks: Outlooks, memo: Memo, sizes: Bytes) -> None:
         self._view, self._bytes = view, sizes
         self.loads: list[Load] = []
         self.drops: list[Drop] = []

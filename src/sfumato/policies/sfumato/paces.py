@@ -1,0 +1,170 @@
+"""How fast every kind of request goes on every part of the pool: read off the cost model once a plan, as columns.
+
+Kinds are numbered. What the cost model says of a kind is asked again in every plan, since it learns; where it says the
+same as before, its columns stand. Degrees beyond the ranks of a machine are priced across as many as they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from sfumato.core.cost import Work
+from sfumato.core.values import Job, ModelSpec, Shape, Stage
+from sfumato.core.view import View
+from sfumato.policies.pace import Pace, hull_of
+from sfumato.policies.sfumato.parts import Part, Parts
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+KINDS = 10_000  # that are remembered
+FREE = 1.02  # a step across machines that takes at most so many times as long as within one costs nothing
+
+
+class Kind:
+    """One kind of request: what to ask the cost model, what it said last, and the paces by part that follow."""
+
+    __slots__ = ("across", "decode_units", "family", "paces", "said", "sample", "works")
+
+    def __init__(self, view: View, job: Job, parts: Parts, family: int) -> None:
+        model = view.models[job.request.model]
+        self.sample, self.family = job, family
+        self.decode_units = model.units(Stage.DECODE, job.shape, job.steps)
+        self.works = tuple(tuple(_works(job, model, part)) for part in parts)
+        self.across = tuple(_free_across(view, works, part) for works, part in zip(self.works, parts, strict=True))
+        self.said: tuple[float, ...] = ()
+        self.paces: tuple[Pace, ...] = ()
+
+    def ask(self, unit_s: Callable[[Work], float], parts: Parts) -> bool:
+        """Whether the cost model says something else than before."""
+        said = tuple([unit_s(work) for works in self.works for work in works])
+        if said == self.said:
+            return False
+        self.said = said
+        left = iter(said)
+        self.paces = tuple(
+            self._pace(works, part.slow, [next(left) for _ in works])
+            for works, part in zip(self.works, parts, strict=True)
+        )
+        return True
+
+    def _pace(self, works: tuple[Work, ...], slow: float, said: list[float]) -> Pace:
+        encode_s, decode_s, *steps_s = (slow * seconds for seconds in said)
+        steps = tuple((work.degree, seconds) for work, seconds in zip(works[2:], steps_s, strict=True))
+        return Pace(
+            steps=steps,
+            hull=hull_of(steps),
+            fastest_s=min(steps_s),
+            encode_s=encode_s,
+            decode_s=decode_s,
+            decode_units=self.decode_units,
+            start_s=0.0,
+        )
+
+
+class Paces:
+    """All kinds that are live. `least`, `degrees`, `seconds` are by part, corner of its hull, kind."""
+
+    def __init__(self) -> None:
+        self.age = 0  # grows whenever kinds are numbered anew
+        self.live: list[int] = []  # kinds that were read last
+        self.kinds: list[Kind] = []
+        self._numbers: dict[tuple[str, Shape, bool], int] = {}
+        self._families: dict[tuple[str, bool], int] = {}
+        self._parts: Parts = ()
+        self._models: Mapping[str, ModelSpec] = {}
+        self._size(0, 0)
+
+    def begin(self, view: View, parts: Parts) -> None:
+        """A new plan."""
+        if parts is not self._parts or view.models is not self._models or len(self.kinds) > KINDS:
+            self._parts, self._models = parts, view.models
+            self.kinds.clear()
+            self._numbers.clear()
+            self.age += 1
+            self._size(16, max(len(model.diffuse.degrees) for model in view.models.values()))
+
+    def kind(self, view: View, job: Job) -> int:
+        """The number of a job's kind."""
+        request = job.request
+        key = (request.model, job.shape, request.guided)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.kinds)
+            family = self._families.setdefault((request.model, request.guided), len(self._families))
+            self.kinds.append(Kind(view, job, self._parts, family))
+            if number == len(self.encode_s):
+                self._grow()
+            self.family[number] = family
+        return number
+
+    def read(self, view: View, kinds: Ints) -> None:
+        """Ask the cost model about these kinds."""
+        unit_s = view.costs.unit_s
+        self.live = np.flatnonzero(np.bincount(kinds)).tolist()
+        for number in self.live:
+            kind = self.kinds[number]
+            if kind.ask(unit_s, self._parts):
+                self._write(number, kind.paces)
+
+    def _write(self, number: int, paces: tuple[Pace, ...]) -> None:
+        first = paces[0]
+        self.encode_s[number], self.decode_s[number] = first.encode_s, first.decode_s
+        self.fastest_s[number] = min(pace.fastest_s for pace in paces)
+        for part, pace in enumerate(paces):
+            self.scale[part, number] = first.least_s / pace.least_s
+            corners = (*pace.hull, *[pace.hull[-1]] * (self.seconds.shape[1] - len(pace.hull)))
+            for corner, (degree, seconds) in enumerate(corners):
+                self.degrees[part, corner, number] = degree
+                self.seconds[part, corner, number] = seconds
+
+    def _size(self, kinds: int, corners: int) -> None:
+        self.encode_s, self.decode_s, self.fastest_s = np.zeros((3, kinds))
+        self.family: Ints = np.zeros(kinds, dtype=np.intp)
+        self.scale: Floats = np.ones((len(self._parts), kinds))
+        self.degrees: Floats = np.zeros((len(self._parts), corners, kinds))
+        self.seconds: Floats = np.zeros((len(self._parts), corners, kinds))
+
+    def _grow(self) -> None:
+        for name in ("encode_s", "decode_s", "fastest_s", "family", "scale", "degrees", "seconds"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate((column, np.zeros_like(column)), axis=-1))
+
+
+def _works(job: Job, model: ModelSpec, part: Part) -> list[Work]:
+    """An encode, a unit of decode, and a step at every degree that the part has ranks for."""
+    request = job.request
+
+    def work(stage: Stage, degree: int, nodes: int = 1) -> Work:
+        return Work(
+            model=request.model,
+            stage=stage,
+            shapes=(job.shape,),
+            degree=degree,
+            guided=request.guided,
+            device=part.device,
+            nodes=nodes,
+        )
+
+    degrees = sorted(k for k in model.diffuse.degrees if k <= len(part.ranks)) or [min(model.diffuse.degrees)]
+    return [
+        work(Stage.ENCODE, min(model.encode.degrees)),
+        work(Stage.DECODE, min(model.decode.degrees)),
+        *(work(Stage.DIFFUSE, k, ceil(k / part.widest)) for k in degrees),
+    ]
+
+
+def _free_across(view: View, works: tuple[Work, ...], part: Part) -> bool:
+    """Whether a group may as well lie across machines."""
+    if len(part.nodes) == 1:
+        return False
+    steps = [work for work in works[2:] if 1 < work.degree <= part.widest]
+    return all(
+        view.costs.unit_s(replace(work, nodes=min(work.degree, len(part.nodes)))) <= FREE * view.costs.unit_s(work)
+        for work in steps
+    )

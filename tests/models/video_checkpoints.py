@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +115,6 @@ def llama() -> LlamaModel:
 def llama_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, but the template in front of a prompt is just the tokens that the pipeline cuts off again."""
     before, tokens = DEFAULT_PROMPT_TEMPLATE["template"].split("{}")[0], DEFAULT_PROMPT_TEMPLATE["crop_start"]
-    cuts = [len(before) * i // tokens for i in range(tokens + 1)]
     tokenizer = byte_tokenizer()
-    tokenizer.add_tokens([before[start:end] for start, end in pairwise(cuts)])
-    assert len(tokenizer(before, add_special_tokens=False).input_ids) == tokens
+    tokenizer.add_tokens([before[tokens - 1 :]])
     return tokenizer

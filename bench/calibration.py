@@ -26,7 +26,6 @@ from bench.figure import Figure, Result, main, percentile
 from bench.rig import play
 from bench.scenes import COMPRESSED, Scene, measured_scene, published_scene
 from sfumato.assemble import Setup, live, rebuild, simulated
-from sfumato.core.cost import Work
 from sfumato.core.journal import Entry
 from sfumato.core.values import Value
 from sfumato.cost import ProfileCosts
@@ -121,17 +120,8 @@ def _pace(scene: Scene, story: Story) -> Pace:
     gaps = []
     for span in story.spans:
         if span.units:
-            asked = [story.lives[job].request for job in span.jobs]
-            work = Work(
-                model=asked[0].model,
-                stage=span.stage,
-                shapes=tuple(request.shape for request in asked),
-                degree=len(span.group),
-                guided=asked[0].guided,
-                device=device,
-            )
             took += span.seconds
-            said += span.units * costs.unit_s(work)
+            said += span.units * costs.unit_s(story.work(span, device))
             if not span.moved:  # moves have their own price
                 gaps.append(span.end - span.start - span.seconds)
     return Pace(units=took / said, gap_s=fmean(gaps))

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from sfumato.assemble import Setup, simulated
-from sfumato.core.cost import Work
 from sfumato.core.journal import Entry
 from sfumato.core.values import RankInfo
 from sfumato.cost import Profile, ProfileCosts
 from sfumato.report.journal import tell
 from sfumato.report.metrics import Metrics, measure
-from sfumato.report.story import Span, Story
+from sfumato.report.story import Story
 from sfumato.sim import lognormal
 from sfumato.workload.arrivals import Arrival, requests
 
@@ -55,17 +54,5 @@ def pace_of(story: Story, setup: Setup) -> float:
     for span in story.spans:
         if span.units and all(job in story.lives for job in span.jobs):
             took += span.seconds
-            expected += span.units * costs.unit_s(_work(span, story, device_of(setup.profiles)))
+            expected += span.units * costs.unit_s(story.work(span, device_of(setup.profiles)))
     return took / expected if expected else 1.0
-
-
-def _work(span: Span, story: Story, device: str) -> Work:
-    asked = [story.lives[job].request for job in span.jobs]
-    return Work(
-        model=asked[0].model,
-        stage=span.stage,
-        shapes=tuple(request.shape for request in asked),
-        degree=len(span.group),
-        guided=asked[0].guided,
-        device=device,
-    )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import field
 
+from sfumato.core.cost import Work
 from sfumato.core.policy import Reason
 from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Stage, Value
 
@@ -145,3 +146,15 @@ class Story(Value, frozen=True, kw_only=True):
         """All ranks that ever were, sorted; also those known from their chunks alone."""
         named = {life.info.rank for life in self.ranks}
         return tuple(sorted(named.union(*(span.group for span in self.spans))))
+
+    def work(self, span: Span, device: str) -> Work:
+        """A chunk as a cost model sees it, on ranks of one kind. Raises KeyError for a request that is not told."""
+        asked = [self.lives[job].request for job in span.jobs]
+        return Work(
+            model=asked[0].model,
+            stage=span.stage,
+            shapes=tuple(request.shape for request in asked),
+            degree=len(span.group),
+            guided=asked[0].guided,
+            device=device,
+        )

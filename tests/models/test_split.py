@@ -150,21 +150,6 @@ def test_freezing_leaves_the_state_as_it_was_and_an_old_snapshot_goes_on_to_the_
     assert np.array_equal(expected, oracle("wan-unipc", asked).pixels)
 
 
-def test_a_batch_of_unlike_shapes_is_refused(model: Any) -> None:
-    used = model("flux")
-    states = used.encode([task(1, 2, 1.0, IMAGE), task(2, 2, 1.0, Shape(height=32, width=32))])
-    with pytest.raises(ValueError, match="one shape"):
-        used.step(states)
-
-
-def test_a_batch_of_guided_and_unguided_requests_is_refused(model: Any) -> None:
-    used = model("flux")
-    states = used.encode([task(1, 2, 1.0, IMAGE), task(2, 2, 3.0, IMAGE)])
-    with pytest.raises(ValueError, match="guided"):
-        used.step(states)
-    assert [state.done for state in states] == [0, 0]
-
-
 def test_a_step_beyond_the_last_is_refused(model: Any) -> None:
     used = model("flux")
     states = used.encode([task(1, 1, 1.0, IMAGE)])

@@ -89,6 +89,10 @@ class Adapter(Model):
         """Pixels [frames, 3, H, W] in -1..1 of the next unit, and whether it is the last."""
         raise NotImplementedError
 
+    def decode_rows(self, state: Progress, group: Group) -> tuple[torch.Tensor, bool]:  # noqa: ARG002
+        """As `decode_unit`, with the rows of the picture shared among the members; by default each takes them all."""
+        return self.decode_unit(state)
+
     # Weights.
 
     @property
@@ -183,7 +187,7 @@ class Adapter(Model):
         if any(state.done >= state.sampler.steps for state in batch):
             raise ValueError("a state of the batch has no step left")
         if (group is None or group.size == 1) and len({_form(state) for state in batch}) == 1:
-            predicted = list(self.predict(batch).split(1))
+            predicted = list(torch.split(self.predict(batch), 1))
         elif self.packs:
             predicted = self._predict_packed(batch, group, cfg)
         else:
@@ -204,9 +208,10 @@ class Adapter(Model):
         return self.combine(states, predicted[: len(states)], predicted[len(states) :])
 
     @torch.inference_mode()
-    def decode(self, state: State, group: Group | None = None) -> bool:  # every member does the whole
+    def decode(self, state: State, group: Group | None = None) -> bool:
         progress = cast("Progress", state)
-        pixels, last = self.decode_unit(progress)
+        alone = group is None or group.size == 1
+        pixels, last = self.decode_unit(progress) if alone else self.decode_rows(progress, cast("Group", group))
         progress.frames.append(_to_uint8(pixels))
         progress.decoded += 1
         if last:
@@ -229,15 +234,19 @@ class Adapter(Model):
         return blob.pack({"latent": progress.latent, "done": progress.done, "sampler": progress.sampler.freeze()})
 
     @torch.inference_mode()
-    def thaw(self, static: bytes, dynamic: bytes) -> State:
-        fixed, moved = blob.unpack(static, self.device), blob.unpack(dynamic, self.device)
-        task = msgspec.convert(fixed["task"], Task)
+    def thaw(self, static: bytes | State, dynamic: bytes) -> State:
+        moved = blob.unpack(dynamic, self.device)
+        if isinstance(static, bytes):
+            fixed = blob.unpack(static, self.device)
+            task, conditioning = msgspec.convert(fixed["task"], Task), fixed["conditioning"]
+        else:
+            task, conditioning = static.task, cast("Progress", static).conditioning
         sampler = self._sampler(task, torch.Generator("cpu"))
         sampler.restore(moved["sampler"])
         return Progress(
             task=task,
             guided=self.offer.guided(task.payload.guidance),
-            conditioning=fixed["conditioning"],
+            conditioning=conditioning,
             latent=moved["latent"],
             sampler=sampler,
             done=moved["done"],

@@ -55,9 +55,7 @@ def predict(
     return pack.gather(model.proj_out(model.norm_out.norm(image) * (1 + scale) + shift), IMAGE)
 
 
-def _apart(
-    block: Any, pack: Pack, text: Tensor, image: Tensor, embedded: Tensor, rope: Rope
-) -> tuple[Tensor, Tensor]:
+def _apart(block: Any, pack: Pack, text: Tensor, image: Tensor, embedded: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
     """A block with weights for each stream (FluxTransformerBlock)."""
     attn = block.attn
     to_text = pack.each(block.norm1_context.linear(embedded), TEXT).chunk(6, dim=-1)

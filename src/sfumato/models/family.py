@@ -109,5 +109,8 @@ class Model(Protocol):
     def freeze(self, state: State) -> bytes:
         """What a step changes (latent, sampler history, step index, generator): written after any step."""
 
-    def thaw(self, static: bytes, dynamic: bytes) -> State:
-        """The state that `freeze_static` and `freeze` wrote, here: continues bit for bit. Decode restarts."""
+    def thaw(self, static: bytes | State, dynamic: bytes) -> State:
+        """The state that `freeze_static` and `freeze` wrote, here: continues bit for bit. Decode restarts.
+
+        A state of the same job, which was left here when it moved away, stands in for the static part.
+        """

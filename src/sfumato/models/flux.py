@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sfumato.models import coupling, coupling_flux
+from sfumato.models import coupling, coupling_flux, rows
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
 from sfumato.models.group import Group
@@ -85,7 +85,10 @@ class Flux(Adapter):
         return torch.tensor(scales, device=self.device, dtype=torch.float32)
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
+        return self.decode_rows(state, None)
+
+    def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
         shape, vae = state.task.shape, self.pipe.vae
         latent = coupling.unpack_flux(self.pipe, state.latent, shape.height, shape.width)
         latent = latent / vae.config.scaling_factor + vae.config.shift_factor
-        return vae.decode(latent, return_dict=False)[0], True
+        return rows.spread(lambda own: vae.decode(own, return_dict=False)[0], latent, group), True

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GroupBroken(RuntimeError):
+class GroupBroken(RuntimeError):  # noqa: N818 - it is a state of the group
     """A member is gone or does not answer: nothing more comes through this group."""
 
 
 class Group(Protocol):
-    """Some ranks, as one of them sees them. Every collective raises GroupBroken instead of waiting for a dead member."""
+    """Some ranks, as one of them sees them. Collectives raise GroupBroken instead of waiting for a dead member."""
 
     @property
     def rank(self) -> int:

@@ -13,7 +13,7 @@ their attention and `each` for what differs from member to member (modulation), 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class Pack:
         self.size, self.rank = (self.group.size, self.group.rank) if self.group else (1, 0)
         self._own = [-(-sum(lengths) // self.size) for lengths in self.streams]
         self._segments = Segments([sum(lengths) for lengths in zip(*self.streams, strict=True)])
+        self._reading: dict[tuple[int, ...], Segments] = {}
         self._whose: dict[tuple[int, ...], Tensor] = {}
         self._order: tuple[Tensor, Tensor] | None = None
         self._joined = False
@@ -59,7 +60,7 @@ class Pack:
         ends = [sum(self.streams[stream][: i + 1]) for i in range(self.members)]
         ends[-1] = self.size * self._own[stream]
         cuts = [min(max(end - begin, 0), self._own[stream]) for end in [0, *ends]]
-        return [after - before for before, after in zip(cuts, cuts[1:], strict=False)]
+        return [after - before for before, after in pairwise(cuts)]
 
     def present(self, stream: int = 0) -> list[int]:
         """The members, by their index, that have any of the own tokens of a stream."""
@@ -126,7 +127,10 @@ class Pack:
         `k`, `v` [1, sum of `keys`, heads, D] hold the whole of it for the members `present`, `keys` tokens each. No
         collective is called.
         """
-        segments = Segments([tokens for tokens in self.own(stream) if tokens], keys)
+        segments = self._reading.get((stream, *keys))
+        if segments is None:
+            own = [tokens for tokens in self.own(stream) if tokens]
+            segments = self._reading[stream, *keys] = Segments(own, keys)
         return segments.attend(q[0], k[0], v[0])[None]
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

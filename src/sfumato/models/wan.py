@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sfumato.models import coupling, coupling_wan
+from sfumato.models import coupling, coupling_wan, rows
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
 from sfumato.models.group import Group
@@ -107,13 +107,22 @@ class Wan(Adapter):
         )[0]
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
+        return self.decode_rows(state, None)
+
+    def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
+        place = (group.rank, group.size) if group else (0, 1)
+        if state.decoding is None or state.decoding[0] != place:
+            latents = self.pipe.vae.post_quant_conv(self._scaled(state.latent))
+            state.decoding = place, latents, coupling.wan_decode_cache(self.pipe.vae)
+            for frame in range(state.decoded):  # the cache of another degree holds other rows
+                self._decode_frame(state, frame, group)
+        pixels = self._decode_frame(state, state.decoded, group)
+        return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == state.latent.shape[2]
+
+    def _decode_frame(self, state: Progress, frame: int, group: Group | None) -> torch.Tensor:
+        _, latents, cache = state.decoding
         vae = self.pipe.vae
-        if state.decoding is None:
-            latents = vae.post_quant_conv(self._scaled(state.latent))
-            state.decoding = latents, coupling.wan_decode_cache(vae)
-        latents, cache = state.decoding
-        pixels = coupling.wan_decode_frame(vae, latents, state.decoded, cache)
-        return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == latents.shape[2]
+        return rows.spread(lambda own: coupling.wan_decode_frame(vae, own, frame, cache), latents, group)
 
     def _scaled(self, latent: torch.Tensor) -> torch.Tensor:
         """The latent as the VAE takes it; in the pipeline's order of operations, which decides the last bits."""

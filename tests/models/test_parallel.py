@@ -1,0 +1,173 @@
+"""Law L13 on groups: any degree at any step, alone or packed, moved or not, gives the plain pipeline's picture."""
+
+from __future__ import annotations
+
+import threading
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from sfumato.models import Model, Task
+from sfumato.models.group import GroupBroken
+
+from .mixes import KINDS, TOLERANCE, TWO_PASS, checkpoint_of, error, mix
+from .threads import Seat, Table, encode, on_group, on_ranks
+
+
+def run(used: Any, tasks: list[Task], group: Any, cfg: int = 1) -> list[Any]:
+    """One member's states, each stepped to its end in one batch with the others."""
+    states = encode(used, tasks)
+    while active := [state for state in states if state.done < state.task.steps]:
+        used.step(active, group, cfg)
+    return states
+
+
+def check(kind: str, members: list[list[Any]], oracle: Any) -> None:
+    """All members hold the same latents, and those of the oracle."""
+    for states in members[1:]:
+        assert all(torch.equal(a.latent, b.latent) for a, b in zip(members[0], states, strict=True))
+    assert max(error(kind, state, oracle) for state in members[0]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_request_on_a_group_equals_the_plain_pipeline(kind: str, size: int, model: Any, oracle: Any) -> None:
+    used = model(checkpoint_of(kind))
+    check(kind, on_group(size, lambda group: run(used, mix(kind)[:1], group)), oracle)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_unlike_requests_on_a_group_equals_the_plain_pipeline(
+    kind: str, size: int, model: Any, oracle: Any
+) -> None:
+    used = model(checkpoint_of(kind))
+    check(kind, on_group(size, lambda group: run(used, mix(kind), group)), oracle)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("kind", TWO_PASS)
+def test_guided_and_unguided_passes_side_by_side_equal_the_plain_pipeline(
+    kind: str, size: int, model: Any, oracle: Any
+) -> None:
+    used = model(checkpoint_of(kind))
+    check(kind, on_group(size, lambda group: run(used, mix(kind, guided=True), group, cfg=2)), oracle)
+
+
+def test_passes_side_by_side_take_guided_states_and_a_group_with_halves(model: Any) -> None:
+    used = model("flux")
+
+    def refused(group: Any) -> None:
+        states = encode(used, mix("flux-guided"))
+        with pytest.raises(ValueError, match="two halves of a group and guided states"):
+            used.step(states, group, 2)
+        assert [state.done for state in states] == [0, 0, 0]
+
+    on_group(2, refused)
+
+
+class Piece(NamedTuple):
+    """Some requests that take one step together on some ranks."""
+
+    requests: tuple[int, ...]
+    ranks: tuple[int, ...]
+    cfg: int
+
+
+def wander(tasks: list[Task], guides: list[bool], seed: int) -> list[list[Piece]]:
+    """Random rounds on four ranks until all is done: who runs with whom, on which ranks, by halves or not."""
+    draw, left, rounds = Random(seed), {i: task.steps for i, task in enumerate(tasks)}, []
+    while left:
+        ranks, waiting, pieces = draw.sample(range(4), 4), draw.sample(sorted(left), len(left)), []
+        while ranks and waiting:
+            size = draw.choice([size for size in (1, 2, 4) if size <= len(ranks)])
+            taken = [ranks.pop() for _ in range(size)]
+            requests = [waiting.pop() for _ in range(draw.randint(1, len(waiting)))]
+            halves = size > 1 and all(guides[i] for i in requests)
+            cfg = draw.choice([1, 2]) if halves else 1
+            pieces.append(Piece(tuple(requests), tuple(sorted(taken)), cfg))
+        for i in [i for piece in pieces for i in piece.requests]:
+            left[i] -= 1
+            if not left[i]:
+                del left[i]
+        rounds.append(pieces)
+    return rounds
+
+
+class Crew:
+    """Four ranks that carry out rounds; states go from rank to rank as bytes."""
+
+    def __init__(self, used: Model, tasks: list[Task], rounds: list[list[Piece]]) -> None:
+        self.used = used
+        self.rounds = rounds
+        states = used.encode(tasks)
+        self.static = [used.freeze_static(state) for state in states]
+        self.dynamic = [used.freeze(state) for state in states]
+        self.ready = Table(4)
+        self.tables = [[Table(len(piece.ranks)) for piece in pieces] for pieces in rounds]
+        self.lock = threading.Lock()
+        self.seen: list[Any] = []  # states after each step, of all ranks
+
+    def rank(self, rank: int) -> None:
+        for pieces, tables in zip(self.rounds, self.tables, strict=True):
+            self.ready.wait()
+            moved = {}
+            for piece, table in zip(pieces, tables, strict=True):
+                if rank in piece.ranks:
+                    states = [self.used.thaw(self.static[i], self.dynamic[i]) for i in piece.requests]
+                    self.used.step(states, Seat(table, piece.ranks.index(rank)), piece.cfg)
+                    if rank == piece.ranks[0]:
+                        moved = {i: self.used.freeze(state) for i, state in zip(piece.requests, states, strict=True)}
+                    with self.lock:
+                        self.seen += states
+            self.ready.wait()
+            for i, frozen in moved.items():
+                self.dynamic[i] = frozen
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["flux-guided", "flux-distilled", "wan-experts", "wan-expanded"])
+def test_any_wandering_over_degrees_ranks_and_batches_equals_the_plain_pipeline(
+    kind: str, seed: int, model: Any, oracle: Any
+) -> None:
+    used, tasks = model(checkpoint_of(kind)), mix(kind)
+    guides = [used.offer.guided(task.payload.guidance) for task in tasks]
+    crew = Crew(used, tasks, wander(tasks, guides, seed))
+    on_ranks(4, crew.rank, [crew.ready, *(table for tables in crew.tables for table in tables)])
+    assert {(state.task.id, state.done) for state in crew.seen} == {
+        (task.id, done + 1) for task in tasks for done in range(task.steps)
+    }
+    assert max(error(kind, state, oracle) for state in crew.seen) <= TOLERANCE
+
+
+def test_four_ranks_then_one_then_two_equal_the_plain_pipeline(model: Any, oracle: Any) -> None:
+    tasks = mix("wan-unipc")[2:]
+    plan = [[Piece((0,), ranks, 1)] for ranks in ((0, 1, 2, 3), (2,), (1, 3), (0, 1, 2, 3))]
+    crew = Crew(model("wan-unipc"), tasks, plan)
+    on_ranks(4, crew.rank, [crew.ready, *(table for tables in crew.tables for table in tables)])
+    assert max(error("wan-unipc", state, oracle) for state in crew.seen) <= TOLERANCE
+
+
+def test_a_lost_member_leaves_the_states_as_they_were(model: Any, oracle: Any) -> None:
+    used, tasks, survivor = model("flux"), mix("flux")[:2], threading.Event()
+
+    def work(group: Any) -> list[Any]:
+        states = encode(used, tasks)
+        used.step(states, group)
+        if group.rank == 1:
+            survivor.wait()
+            raise ZeroDivisionError("this member dies")
+        survivor.set()
+        with pytest.raises(GroupBroken):
+            used.step(states, group)
+        used.step(states)  # it goes on alone
+        kept.extend(states)
+        return states
+
+    kept: list[Any] = []
+    with pytest.raises(ZeroDivisionError):
+        on_group(2, work)
+    assert [state.done for state in kept] == [2, 2]
+    assert max(error("flux", state, oracle) for state in kept) <= TOLERANCE

@@ -65,9 +65,7 @@ def _embed(embed: Any, pack: Pack, latents: list[Tensor], patches: list[Tensor])
     return (tokens + places).to(tokens.dtype)
 
 
-def _block(
-    block: Any, pack: Pack, alone: Pack, image: Tensor, text: Tensor, embedded: Tensor
-) -> tuple[Tensor, Tensor]:
+def _block(block: Any, pack: Pack, alone: Pack, image: Tensor, text: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
     """A JointTransformerBlock; the last one gives no text."""
     to_image = pack.each(block.norm1.linear(embedded), IMAGE).chunk(9 if block.use_dual_attention else 6, dim=-1)
     to_text = pack.each(block.norm1_context.linear(embedded), TEXT).chunk(2 if block.context_pre_only else 6, dim=-1)

@@ -51,9 +51,11 @@ def predict(
 
 
 @contextmanager
-def _diverted(unet: nn.Module, grid: Grid) -> Iterator[None]:
+def _diverted(unet: Any, grid: Grid) -> Iterator[None]:
     """While it lasts, the modules that need more than a patch have it from `grid`."""
-    forwards, processors, attend = [], [], _Attend(grid)
+    attend = _Attend(grid)
+    forwards: list[tuple[nn.Module, Any]] = []
+    processors: list[tuple[Any, Any]] = []
     for module in unet.modules():
         if isinstance(module, nn.Conv2d) and not _is_local(module):
             forwards.append((module, partial(_convolve, grid, module)))
@@ -88,7 +90,7 @@ def _convolve(grid: Grid, module: nn.Conv2d, patches: Tensor) -> Tensor:
 
 
 def _normalise(grid: Grid, module: nn.GroupNorm, patches: Tensor) -> Tensor:
-    """By mean and variance of the whole image, in float32; as a scale and a shift, which is what torch's kernel does."""
+    """By mean and variance of the whole image, in float32; as a scale and a shift, as torch's kernel does."""
     groups = patches.unflatten(1, (module.num_groups, -1)).flatten(2).float()
     variances, means = torch.var_mean(groups, dim=2, correction=0)
     mean = grid.mean(means)

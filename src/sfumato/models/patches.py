@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
 Sizes = tuple[tuple[int, int], ...]
 
@@ -42,7 +42,6 @@ class Grid:
         counts = [rows * columns for rows, columns in self.shapes]
         owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(counts))
         self.owner = owner.to(device)
-        self._shares = (one_hot(owner).T / torch.tensor(counts)[:, None]).to(device)
         around = [torch.cat(side).to(device) for side in zip(*_neighbours(self.shapes), strict=True)]
         self.above, self.below, self.left, self.right = around
         self.runs = list(_runs(counts))
@@ -74,8 +73,9 @@ class Grid:
         return framed
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of `values` [P, G], float32, over the image of each patch: [P, G]."""
-        return (self._shares @ values)[self.owner]
+        """The mean of `values` [P, G] over the image of each patch: [P, G]."""
+        means = [values[patches].unflatten(0, (count, -1)).mean(1) for _, patches, count in self.runs]
+        return torch.cat(means)[self.owner]
 
 
 @lru_cache(maxsize=32)

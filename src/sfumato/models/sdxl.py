@@ -69,14 +69,22 @@ class SDXL(Adapter):
         if len({one.state.task.shape for one in passes}) == 1:
             own = list(self._forward(passes).split(1))
         else:
-            images = [_scaled(one.state) for one in passes]
-            own = coupling_unet.predict(self.pipe.unet, images, **self._inputs(passes))
+            own = self._forward_patched(passes)
         return own if across is None else _exchange(own, across)
 
     def _forward(self, passes: list[Pass]) -> torch.Tensor:
         """Passes of one shape, as the model's own batch."""
         images = torch.cat([_scaled(one.state) for one in passes])
         return self.pipe.unet(images, **self._inputs(passes), return_dict=False)[0]  # type: ignore[no-any-return]
+
+    def _forward_patched(self, passes: list[Pass]) -> list[torch.Tensor]:
+        """Passes of unlike shapes; those of one size lie side by side, so that they share the calls of attention."""
+        order = sorted(range(len(passes)), key=lambda i: passes[i].state.latent.numel())
+        ordered = [passes[i] for i in order]
+        images = [_scaled(one.state) for one in ordered]
+        predicted = coupling_unet.predict(self.pipe.unet, images, **self._inputs(ordered))
+        placed = dict(zip(order, predicted, strict=True))
+        return [placed[i] for i in range(len(passes))]
 
     def _inputs(self, passes: list[Pass]) -> dict[str, Any]:
         """What the UNet takes beside the images."""
@@ -116,4 +124,6 @@ def _scaled(state: Progress) -> torch.Tensor:
 def _exchange(own: list[torch.Tensor], across: Group) -> list[torch.Tensor]:
     """The predictions of all runs of ranks, those of the first run first."""
     runs = across.all_gather(torch.cat([x.flatten() for x in own]))
-    return [x.view(like.shape) for run in runs for x, like in zip(run.split([y.numel() for y in own]), own, strict=True)]
+    return [
+        x.view(like.shape) for run in runs for x, like in zip(run.split([y.numel() for y in own]), own, strict=True)
+    ]

@@ -105,8 +105,9 @@ KINDS: dict[str, Kind] = {
 
 
 def task(seed: int, steps: int, guidance: float, shape: Shape, negative: str = "") -> Task:
-    """A task with a prompt of its own."""
-    payload = Payload(prompt=f"cat number {seed}", guidance=guidance, negative_prompt=negative)
+    """A task with a prompt of its own, also in length."""
+    prompt = f"{('cat number', 'dog', 'blue bird')[seed % 3]} {seed}"
+    payload = Payload(prompt=prompt, guidance=guidance, negative_prompt=negative)
     return Task(id=f"r{seed}", shape=shape, steps=steps, seed=seed, payload=payload)
 
 

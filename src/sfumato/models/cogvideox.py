@@ -49,6 +49,7 @@ class CogVideoX(Adapter):
 
     def schedule(self, scheduler: Any, task: Task) -> None:
         scheduler.set_timesteps(task.steps, device=self.device)
+        scheduler.timesteps = scheduler.timesteps[: task.steps]  # rounding gives 62 for 61 steps, the last of them -1
 
     def predict(self, states: list[Progress]) -> torch.Tensor:
         """Both sides of the guidance are one batch, as in the pipeline."""

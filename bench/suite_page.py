@@ -67,15 +67,15 @@ def draw(suite: Document) -> None:
     bounds, ours, best = zip(*(_three(row) for row in points.values()), strict=True)
     axes.hlines(ys, [100 * value for value in best], [100 * value for value in bounds], color=FAINT, linewidth=2)
     for shares, marker, colour, name in (
-        (bounds, "|", INK, "no schedule exceeds this"),
+        (bounds, "|", INK, "bound"),
         (ours, "o", SERIES[0], OURS),
         (best, "D", SERIES[1], "best other policy"),
     ):
         axes.plot([100 * value for value in shares], ys, marker, color=colour, label=name, markersize=6, linestyle="")
     axes.set_yticks(list(ys), list(points), fontsize=8)
-    axes.invert_yaxis()
-    label(axes, "SLO attainment over the suite (simulated)", "requests in time, %", "")
-    axes.legend(loc="lower left", frameon=False, fontsize=9, labelcolor=INK)
+    axes.set_ylim(len(points) - 0.4, -0.6)
+    label(axes, "SLO attainment, simulated", "requests in time, %", "")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=INK)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     save(figure, PICTURE, dpi=120)
 

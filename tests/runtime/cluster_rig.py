@@ -19,7 +19,7 @@ E = TypeVar("E")
 
 
 def paced_offer(frame_stride: int = 4) -> Offer:
-    stage = StageSpec(parts=("net",), degrees=(1, 2, 4, 8), max_batch=8)
+    stage = StageSpec(parts=("net",), degrees=(1, 2, 3, 4, 8), max_batch=8)
     spec = ModelSpec(
         name="m", encode=stage, diffuse=stage, decode=stage, part_bytes={"net": 1000}, frame_stride=frame_stride
     )

@@ -14,7 +14,6 @@ import pytest
 from sfumato.core.commands import Admit, Drop, Halt, Load
 from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, Progress, WorkerLost, WorkerUp
 from sfumato.core.values import Shape, Stage
-from sfumato.errors import WorkerError
 
 from .cluster_rig import Rig, cluster_of, task
 
@@ -259,16 +258,6 @@ def test_close_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     for pid in asyncio.run(scene()):
         assert not psutil.pid_exists(pid)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_group_of_real_workers_is_refused(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with cluster_of(0, tmp_path, kind="real") as rig:
-            rig.cluster.accept("m", task("a"))
-            with pytest.raises(WorkerError, match="run on one rank each"):
-                rig.launch("a", ENCODE, 1, (0, 1))
-
-    asyncio.run(scene())
 
 
 def test_a_worker_that_falls_silent_is_taken_for_dead(tmp_path: Path) -> None:

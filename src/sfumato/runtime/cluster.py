@@ -1,8 +1,8 @@
 """The ranks as the controller sees them: commands of the core in, events of the core out, one process a rank.
 
-Decided here: where the state of each job is, and so whether a launch must fetch its snapshot; what a lost worker takes
-with it, and from where its jobs go on; when it is started again. Nothing here plans, and nothing waits for a worker.
-Torch-free. A group has one state, on its first rank; the others keep time (paced workers only).
+Decided here: what each rank is told for a command, and what of their reports is an event. Who holds the state of a job
+is in `kept`, what groups are called in `names`, how chunks end that go wrong in `losses`; processes come and go in
+`crew`. Nothing here plans, and nothing waits for a worker. Torch-free.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,47 +24,19 @@ from sfumato.core.events import (
     Dropped,
     Loaded,
     LoadFailed,
-    Progress,
-    WorkerLost,
     WorkerUp,
 )
-from sfumato.core.values import Group, PartId, Rank, RankInfo, Stage
-from sfumato.errors import WorkerError
+from sfumato.core.values import PartId, Rank, RankInfo, Stage
 from sfumato.models.family import Task
 from sfumato.models.offer import Offer
 from sfumato.runtime import wire
 from sfumato.runtime.crew import ClusterConfig, Crew
-from sfumato.runtime.kept import Kept
+from sfumato.runtime.kept import Keeping
+from sfumato.runtime.losses import Losses
+from sfumato.runtime.names import Names
+from sfumato.runtime.pacing import AsPredicted, Pacing
 from sfumato.runtime.snapshots import OwnSnapshots, claim
-
-# A request whose chunks lose this many workers is taken to be the cause, and fails.
-_MAX_LOSSES = 3
-
-
-class Pacing(Protocol):
-    """The seconds that paced workers take."""
-
-    def chunk_s(self, launch: Launch) -> tuple[float, float]:
-        """(start_s, unit_s) of a chunk."""
-        ...
-
-    def load_s(self, load: Load) -> float:
-        """Seconds of a load."""
-        ...
-
-
-class AsPredicted:
-    """Paced workers take what the planner predicted.
-
-    With an online correction in the planner pass a Pacing of the bare profile instead: the correction would follow its
-    own echo.
-    """
-
-    def chunk_s(self, launch: Launch) -> tuple[float, float]:
-        return launch.start_s, launch.unit_s
-
-    def load_s(self, load: Load) -> float:  # noqa: ARG002
-        return 0.0
+from sfumato.runtime.watch import Watch
 
 
 class ProcessCluster:
@@ -85,10 +56,18 @@ class ProcessCluster:
         self._clock = clock
         self._pacing = pacing or AsPredicted()
         self._crew = Crew(self.config, self._offers.values(), came=self._came, heard=self._heard, lost=self._lost)
-        self._kept: dict[str, Kept] = {}
-        self._running: dict[int, Launch] = {}
-        self._heard_at: dict[int, float] = {}  # when a running chunk was last heard of
-        self._watch: asyncio.TimerHandle | None = None
+        self._kept = Keeping(self._crew.send)
+        self._names = Names(self._crew.send)
+        self._watch = Watch()
+        self._losses = Losses(
+            self._watch,
+            self._kept,
+            self._names,
+            send=self._crew.send,
+            post=lambda event: self._post(event),  # noqa: PLW0108  it is set later
+            clock=clock,
+        )
+        self._look_again: asyncio.TimerHandle | None = None
         self._store: OwnSnapshots | None = None
         self._post: Callable[[AnyEvent], None] = lambda _: None
         self._progress: Callable[[str, Stage, int], None] = lambda *_: None
@@ -119,11 +98,13 @@ class ProcessCluster:
         except BaseException:
             await self.close()
             raise
+        if self.config.kind == "real":  # paced ones are up in 1 ms
+            self._names.warm_up(count, max(self._degrees()))
         self._look()
 
     def accept(self, model: str, task: Task) -> None:
         """Take a job's task, before its Arrived event."""
-        self._kept[task.id] = Kept(model, task, self._offers[model].spec)
+        self._kept.accept(model, task, self._offers[model].spec)
 
     def execute(self, command: Order, *, weigh: bool = False) -> None:
         """Do what the core asks; what comes of it is reported by events. `weigh`: see `on_weight`."""
@@ -133,7 +114,7 @@ class ProcessCluster:
             case Launch():
                 self._launch(command, weigh=weigh)
             case Halt(seq=seq, jobs=jobs):
-                launch = self._running.get(seq)
+                launch = self._watch.get(seq)
                 for rank in launch.chunk.group if launch else ():
                     self._crew.send(rank, wire.Stop(seq=seq, jobs=jobs))
             case Load(rank=rank, part=part):
@@ -143,10 +124,7 @@ class ProcessCluster:
 
     def forget(self, job: str) -> None:
         """Free everything that is held for a job, its output included."""
-        kept = self._kept.pop(job, None)
-        if kept is not None:
-            for rank in kept.home or ():
-                self._crew.send(rank, wire.Forget(job=job, ended=True))
+        if self._kept.forget(job):
             self._files.forget(job)
 
     def output(self, job: str) -> NDArray[np.uint8]:
@@ -164,8 +142,8 @@ class ProcessCluster:
 
     async def close(self) -> None:
         """End all workers and remove their snapshots. Safe to call twice."""
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._look_again is not None:
+            self._look_again.cancel()
         await self._crew.close()
         if self._store is not None:
             self._store.close()
@@ -174,42 +152,38 @@ class ProcessCluster:
 
     def _launch(self, launch: Launch, *, weigh: bool) -> None:
         chunk = launch.chunk
-        if len(chunk.group) > 1 and self.config.kind != "paced":
-            raise WorkerError(f"launch {launch.seq} is for ranks {chunk.group}: real workers run on one rank each")
         if any(rank not in self._crew.up for rank in chunk.group):
             reason = f"launch {launch.seq}: not all of the ranks {chunk.group} are up"
             self._post(ChunkFailed(at=self._clock(), seq=launch.seq, reason=reason))
             return
-        self._running[launch.seq] = launch
-        self._heard_at[launch.seq] = time.monotonic()
-        assignments = tuple(self._assignment(job, chunk.stage, chunk.group) for job in chunk.jobs)
-        pace = None
-        if self.config.kind == "paced":
-            start_s, unit_s = self._pacing.chunk_s(launch)
-            pace = wire.Pace(sent_at=time.monotonic(), start_s=start_s, unit_s=unit_s)
+        self._watch.begin(launch)
         model = self._kept[chunk.jobs[0]].model
-        for rank in chunk.group:
-            lead = rank == chunk.group[0]
+        group, pace = self._names.of(chunk.group), self._pace(launch)
+        for rank, assignments in self._kept.assign(chunk).items():
             run = wire.Run(
                 seq=launch.seq,
                 model=model,
                 stage=chunk.stage,
                 units=chunk.units,
-                jobs=assignments if lead else (),
+                jobs=assignments,
+                ranks=chunk.group,
+                group=group,
+                cfg=chunk.cfg,
                 pace=pace,
-                lead=lead,
                 weigh=weigh,
             )
             self._crew.send(rank, run)
 
-    def _assignment(self, job: str, stage: Stage, group: Group) -> wire.Assignment:
-        kept = self._kept[job]
-        fetch = stage is not Stage.ENCODE and kept.rank != group[0]
-        if kept.rank is not None and kept.rank != group[0]:
-            self._crew.send(kept.rank, wire.Forget(job=job, ended=False))
-        kept.home = group
-        task = kept.task if stage is Stage.ENCODE else None
-        return wire.Assignment(job=job, begin=kept.begin(stage), task=task, fetch=fetch)
+    def _degrees(self) -> list[int]:
+        """That the models allow."""
+        stages = [offer.spec.stage(stage) for offer in self._offers.values() for stage in Stage]
+        return [1, *(degree for stage in stages for degree in stage.degrees)]
+
+    def _pace(self, launch: Launch) -> wire.Pace | None:
+        if self.config.kind != "paced":
+            return None
+        start_s, unit_s = self._pacing.chunk_s(launch)
+        return wire.Pace(sent_at=time.monotonic(), start_s=start_s, unit_s=unit_s)
 
     def _load(self, load: Load, rank: Rank, part: PartId) -> None:
         if self.config.kind != "paced":
@@ -225,19 +199,13 @@ class ProcessCluster:
         at = self._clock()
         match message:
             case wire.Stepped(seq=seq, done=done):
-                launch = self._running.get(seq)
-                if launch is not None:
-                    self._heard_at[seq] = time.monotonic()
-                    for job, units in zip(launch.chunk.jobs, done, strict=True):
-                        self._progress(job, launch.chunk.stage, units)
+                self._stepped(self._watch.heard(seq), done)
             case wire.Done():
                 self._chunk_done(message, at)
-            case wire.Failed(seq=seq, reason=reason):
-                launch = self._end(seq)
-                if launch is not None:
-                    self._dissolve(launch.chunk.jobs)
-                    self._stop_others(launch, rank)
-                    self._post(ChunkFailed(at=at, seq=seq, reason=reason))
+            case wire.Failed():
+                self._losses.failed(rank, message)
+            case wire.Severed(seq=seq):
+                self._losses.severed(seq)
             case wire.PartLoaded(part=part, seconds=seconds):
                 self._post(Loaded(at=at, rank=rank, part=part, seconds=seconds))
             case wire.PartLoadFailed(part=part, reason=reason):
@@ -245,8 +213,13 @@ class ProcessCluster:
             case wire.PartDropped(part=part):
                 self._post(Dropped(at=at, rank=rank, part=part))
 
+    def _stepped(self, launch: Launch | None, done: tuple[int, ...]) -> None:
+        if launch is not None:
+            for job, units in zip(launch.chunk.jobs, done, strict=True):
+                self._progress(job, launch.chunk.stage, units)
+
     def _chunk_done(self, done: wire.Done, at: float) -> None:
-        launch = self._end(done.seq)
+        launch = self._watch.end(done.seq)
         if launch is None:
             return  # it ended when another rank of its group was lost
         self.gaps.append((done.idle_s, done.gap_s))
@@ -260,67 +233,23 @@ class ProcessCluster:
         seconds = _measured_s(launch, done)
         self._post(ChunkDone(at=at, seq=done.seq, progress=done.progress, seconds=seconds))
 
-    # -- loss and return ----------------------------------------------------------------------------------------------
-
     def _came(self, rank: Rank, up: wire.Up) -> None:
         kind = self.config.device_kind or self.config.device
         info = RankInfo(rank=rank, device=kind, node=self.config.node, memory_bytes=up.memory_bytes)
         self._post(WorkerUp(at=self._clock(), info=info, parts=up.parts))
 
     def _lost(self, rank: Rank) -> None:
-        at = self._clock()
-        running = [launch for launch in self._running.values() if rank in launch.chunk.group]
-        for launch in running:
-            self._stop_others(launch, rank)
-            self._blame(launch, at)
-        saved = []
-        for job, kept in self._kept.items():
-            if kept.home is not None and rank in kept.home:
-                self._dissolve((job,))
-                kept.lose(self._files.saved_units(job))
-                saved.append((job, kept.done))
-        self._post(WorkerLost(at=at, rank=rank, saved=tuple(saved)))
-
-    def _stop_others(self, launch: Launch, rank: Rank) -> None:
-        self._end(launch.seq)
-        for other in launch.chunk.group:
-            if other != rank:
-                self._crew.send(other, wire.Stop(seq=launch.seq, discard=True))
-
-    def _dissolve(self, jobs: Iterable[str]) -> None:
-        """Nobody holds these jobs' states from now on; their snapshots stay."""
-        for job in jobs:
-            kept = self._kept.get(job)
-            if kept is not None and kept.rank is not None:
-                self._crew.send(kept.rank, wire.Forget(job=job, ended=False))
-                kept.home = None
-
-    def _blame(self, launch: Launch, at: float) -> None:
-        """End jobs that took one worker after the other with them."""
-        culprits = []
-        for job in launch.chunk.jobs:
-            kept = self._kept.get(job)
-            if kept is not None:
-                kept.losses += 1
-                culprits += [job] * (kept.losses >= _MAX_LOSSES)
-        if culprits:
-            error = f"{_MAX_LOSSES} workers died while they ran this request"
-            progress = tuple(
-                Progress(job=job, units=0, saved=0, error=error if job in culprits else "") for job in launch.chunk.jobs
-            )
-            self._post(ChunkDone(at=at, seq=launch.seq, progress=progress, seconds=0.0))
+        self._losses.lost(rank, self._files.saved_units)
 
     def _look(self) -> None:
-        """Kill the workers that are silent for too long; their loss takes the ordinary way."""
-        now, limit_s = time.monotonic(), self.config.hang_s
-        for seq, launch in self._running.items():
-            if now - self._heard_at[seq] > limit_s + 20 * (launch.start_s + launch.unit_s):
-                self._crew.kill(launch.chunk.group[0])
-        self._watch = asyncio.get_running_loop().call_later(limit_s / 8, self._look)
+        """Kill the workers that are silent for too long; their loss takes the ordinary way.
 
-    def _end(self, seq: int) -> Launch | None:
-        self._heard_at.pop(seq, None)
-        return self._running.pop(seq, None)
+        Of a group all: nothing tells which of its ranks the others wait for.
+        """
+        for launch in self._watch.silent(self.config.hang_s):
+            for rank in launch.chunk.group:
+                self._crew.kill(rank)
+        self._look_again = asyncio.get_running_loop().call_later(self.config.hang_s / 8, self._look)
 
     @property
     def _files(self) -> OwnSnapshots:

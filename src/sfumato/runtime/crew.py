@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Literal
 
 from sfumato.core.values import PartId, Rank, Value
 from sfumato.errors import WorkerError
@@ -28,6 +29,7 @@ class ClusterConfig(Value, frozen=True, kw_only=True):
     `device_kind` is what the profiles call the device (default: `device`). `memory_bytes` 0: as much as there is.
     `parts` are resident from the start (None: all). `snapshots` is a folder (None: shared memory if there is enough).
     A worker that says nothing for `hang_s` beyond twenty times the predicted time of a unit is taken for dead.
+    `collectives` carry tensors within a group: auto is mesh on CPUs (our own sockets; gloo is slower), nccl on GPUs.
     """
 
     kind: str = "real"
@@ -43,6 +45,7 @@ class ClusterConfig(Value, frozen=True, kw_only=True):
     snapshot_every_s: float = 0.5
     start_timeout_s: float = 600.0
     hang_s: float = 120.0
+    collectives: Literal["auto", "mesh", "gloo", "nccl"] = "auto"
 
 
 class Crew:
@@ -153,6 +156,8 @@ class Crew:
             memory_bytes=config.memory_bytes,
             snapshots=str(snapshots),
             snapshot_every_s=config.snapshot_every_s,
+            collectives=config.collectives,
+            patience_s=2 * config.hang_s,  # the controller loses its own first
             offers=self._offers,
             parts=config.parts,
         )

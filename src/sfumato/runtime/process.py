@@ -16,7 +16,8 @@ from typing import cast
 
 from sfumato.core.values import Rank
 from sfumato.errors import WorkerError
-from sfumato.runtime.wire import Broken, FromWorker, Message, Up, controller_reader, frame
+from sfumato.runtime.lines import controller_reader, frame
+from sfumato.runtime.wire import Broken, FromWorker, Message, Up
 
 Hear = Callable[["WorkerProcess", FromWorker], None]
 Ended = Callable[["WorkerProcess"], None]

@@ -44,10 +44,13 @@ class Snapshots:
         """Keep what never changes after encode. Write it before the first `write`."""
         self._replace(self._path(job, "static"), static)
 
-    def read(self, job: str) -> tuple[bytes, bytes]:
-        """What `write_static` and the last `write` wrote. Raises FileNotFoundError."""
-        latent = self._path(job, "latent").read_bytes()
-        return self._path(job, "static").read_bytes(), latent[_HEADER.size :]
+    def read(self, job: str) -> bytes:
+        """What the last `write` wrote. Raises FileNotFoundError."""
+        return self._path(job, "latent").read_bytes()[_HEADER.size :]
+
+    def read_static(self, job: str) -> bytes:
+        """What `write_static` wrote. Raises FileNotFoundError."""
+        return self._path(job, "static").read_bytes()
 
     def saved_units(self, job: str) -> int | None:
         """Denoising steps in the job's snapshot; None if it has none."""

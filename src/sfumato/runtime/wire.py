@@ -1,22 +1,16 @@
-"""What controller and workers say to each other: tagged structs in msgpack, each behind its length, on a socket pair.
+"""What controller and workers say to each other: tagged structs in msgpack, carried by `lines`.
 
-Rules: messages are small (tensors go through the snapshot store, never through here); a worker takes them in the order
-in which they were sent; `seq` is the core's number of a chunk. Times are seconds on CLOCK_MONOTONIC, which all
-processes of one machine share. Torch-free.
+Rules: messages are small (tensors go through the snapshot store or a group, never through here); a worker takes them
+in the order in which they were sent; `seq` is the core's number of a chunk. Times are seconds on CLOCK_MONOTONIC,
+which all processes of one machine share. Torch-free.
 """
 
 from __future__ import annotations
 
-import socket
-from collections import deque
-from collections.abc import Iterator
-from select import select
-from typing import Generic, TypeVar
-
 import msgspec
 
 from sfumato.core.events import Progress
-from sfumato.core.values import PartId, Rank, Stage
+from sfumato.core.values import Group, PartId, Rank, Stage
 from sfumato.models.family import Task
 from sfumato.models.offer import Offer
 
@@ -31,7 +25,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=Tr
 class Setup(Message, frozen=True, kw_only=True):
     """The first message: what the worker is to be. `parts` are loaded before it reports `Up` (None: all there are).
 
-    `memory_bytes` 0 means: find out, `ranks` workers share the machine.
+    `memory_bytes` 0 means: find out, `ranks` workers share the machine. A member of a group that says nothing for
+    `patience_s` is given up; `collectives` carry what they compute.
     """
 
     rank: Rank
@@ -44,6 +39,8 @@ class Setup(Message, frozen=True, kw_only=True):
     memory_bytes: int
     snapshots: str
     snapshot_every_s: float
+    patience_s: float
+    collectives: str
     offers: tuple[Offer, ...]
     parts: tuple[PartId, ...] | None
 
@@ -69,9 +66,10 @@ class Pace(Message, frozen=True, kw_only=True):
 
 
 class Run(Message, frozen=True, kw_only=True):
-    """Run a chunk now. A rank that does not `lead` its group only spends the time.
+    """Run a chunk now, on `ranks`: all of them get it, and the first one leads.
 
-    `weigh`: find out what it takes of the memory, at the cost of its time (see `weighing`).
+    `group` names what they are connected by: a name is for these ranks, and never comes back after the group broke.
+    `weigh`: find out what the chunk takes of the memory, at the cost of its time (see `weighing`).
     """
 
     seq: int
@@ -79,13 +77,28 @@ class Run(Message, frozen=True, kw_only=True):
     stage: Stage
     units: int
     jobs: tuple[Assignment, ...]
+    ranks: Group
+    group: str = ""
+    cfg: int = 1
     pace: Pace | None = None
-    lead: bool = True
     weigh: bool = False
 
 
+class Meet(Message, frozen=True, kw_only=True):
+    """Make a group now, so that its first chunk need not wait for it. All of `ranks` get this."""
+
+    group: str
+    ranks: Group
+
+
+class Leave(Message, frozen=True, kw_only=True):
+    """Close the group of these ranks. All of them get this."""
+
+    ranks: Group
+
+
 class Stop(Message, frozen=True, kw_only=True):
-    """End chunk `seq` after the unit in flight; with `jobs`, only those leave the batch.
+    """End chunk `seq` after the unit in flight; with `jobs`, only those leave the batch. The rank that leads decides.
 
     `discard`: the chunk has ended for the controller (it lost a rank of the group): write and report nothing of it.
     """
@@ -96,7 +109,7 @@ class Stop(Message, frozen=True, kw_only=True):
 
 
 class Forget(Message, frozen=True, kw_only=True):
-    """Free what is held for a job. `ended`: for good, so that its files go too."""
+    """A job's state is not current here any more. `ended`: nor will it be, free everything, its files too."""
 
     job: str
     ended: bool
@@ -115,7 +128,7 @@ class DropPart(Message, frozen=True, kw_only=True):
     part: PartId
 
 
-ToWorker = Setup | Run | Stop | Forget | LoadPart | DropPart
+ToWorker = Setup | Run | Meet | Leave | Stop | Forget | LoadPart | DropPart
 
 
 # -- worker to controller -------------------------------------------------------------------------------------------
@@ -164,10 +177,17 @@ class Done(Message, frozen=True, kw_only=True):
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """A chunk raised; its jobs are no longer held."""
+    """A chunk raised on this rank; its jobs are no longer held here. `exhausted`: for want of memory."""
 
     seq: int
     reason: str
+    exhausted: bool = False
+
+
+class Severed(Message, frozen=True, kw_only=True):
+    """The group of a chunk broke under this rank: another one died, or raised and says so itself."""
+
+    seq: int
 
 
 class PartLoaded(Message, frozen=True, kw_only=True):
@@ -190,71 +210,4 @@ class PartDropped(Message, frozen=True, kw_only=True):
     part: PartId
 
 
-FromWorker = Up | Broken | Stepped | Done | Failed | PartLoaded | PartLoadFailed | PartDropped
-
-
-# -- framing --------------------------------------------------------------------------------------------------------
-
-_ENCODER = msgspec.msgpack.Encoder()
-_LENGTH = 4
-_M = TypeVar("_M")
-
-
-def frame(message: Message) -> bytes:
-    """A message as it goes over the socket: four bytes of length, then msgpack."""
-    body = _ENCODER.encode(message)
-    return len(body).to_bytes(_LENGTH, "little") + body
-
-
-class Reader(Generic[_M]):
-    """Cuts a stream of bytes into messages."""
-
-    def __init__(self, decoder: msgspec.msgpack.Decoder[_M]) -> None:
-        self._decoder = decoder
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[_M]:
-        """The messages that `data` completes."""
-        buffer = self._buffer
-        buffer += data
-        while len(buffer) >= _LENGTH:
-            end = _LENGTH + int.from_bytes(buffer[:_LENGTH], "little")
-            if len(buffer) < end:
-                return
-            body = bytes(buffer[_LENGTH:end])
-            del buffer[:end]
-            yield self._decoder.decode(body)
-
-
-def controller_reader() -> Reader[FromWorker]:
-    """A reader of what workers send."""
-    return Reader(msgspec.msgpack.Decoder(FromWorker))
-
-
-class Line:
-    """The worker's end of the socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._reader: Reader[ToWorker] = Reader(msgspec.msgpack.Decoder(ToWorker))
-        self._ready: deque[ToWorker] = deque()
-
-    def send(self, message: FromWorker) -> None:
-        self._socket.sendall(frame(message))
-
-    def receive(self) -> ToWorker:
-        """The next message, however long it takes. Raises EOFError when the controller is gone."""
-        while not self._ready:
-            self._take(self._socket.recv(1 << 16))
-        return self._ready.popleft()
-
-    def poll(self, wait_s: float = 0.0) -> ToWorker | None:
-        """The next message if it comes within `wait_s`. Raises EOFError when the controller is gone."""
-        if not self._ready and select([self._socket], [], [], wait_s)[0]:
-            self._take(self._socket.recv(1 << 16))
-        return self._ready.popleft() if self._ready else None
-
-    def _take(self, data: bytes) -> None:
-        if not data:
-            raise EOFError("the controller has closed the line")
-        self._ready.extend(self._reader.feed(data))
+FromWorker = Up | Broken | Stepped | Done | Failed | Severed | PartLoaded | PartLoadFailed | PartDropped

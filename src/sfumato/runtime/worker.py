@@ -8,38 +8,47 @@ module imports no torch: a paced worker never does, a real one when it has been 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import socket
-import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sfumato.core.values import PartId, Shape
-from sfumato.models.family import Model, Payload, Task
+from sfumato.core.values import PartId
+from sfumato.models.family import Model
+from sfumato.models.group import GroupBroken
 from sfumato.runtime.chunks import Chunks
-from sfumato.runtime.paced import PacedModel
+from sfumato.runtime.groups import FOLDER, Carrier, Groups
+from sfumato.runtime.held import Held
+from sfumato.runtime.lines import Line
+from sfumato.runtime.meshed import MeshedGroup
+from sfumato.runtime.meshes import Mesh
 from sfumato.runtime.readahead import files_of, read_ahead
 from sfumato.runtime.snapshots import Snapshots, sweep
+from sfumato.runtime.startup import start
+from sfumato.runtime.units import exhausted, free_memory
 from sfumato.runtime.wire import (
     Broken,
     DropPart,
     Failed,
     Forget,
-    Line,
+    Leave,
     LoadPart,
+    Meet,
     PartDropped,
     PartLoaded,
     PartLoadFailed,
     Run,
     Setup,
+    Severed,
     Stop,
     ToWorker,
-    Up,
 )
+
+_MEET_S = 10.0
 
 
 class Worker:
@@ -49,9 +58,19 @@ class Worker:
         self._line = line
         self._models = models
         self._waiting: deque[ToWorker] = deque()  # came during a chunk
-        snapshots = Snapshots(Path(setup.snapshots))
-        foresee = self._foresee if setup.kind == "real" else lambda _: None
-        self._chunks = Chunks(line, models, snapshots, setup.snapshot_every_s, self._waiting, setup.device, foresee)
+        self._held = Held(Snapshots(Path(setup.snapshots)))
+        self._groups = _groups(setup)
+        self._chunks = Chunks(
+            line,
+            models,
+            self._held,
+            self._groups,
+            self._waiting,
+            device=setup.device,
+            snapshot_every_s=setup.snapshot_every_s,
+            foresee=self._foresee if setup.kind == "real" else lambda _: None,
+            finish=_finish(setup),
+        )
 
     def serve(self) -> None:
         """Until EOFError: the controller is gone."""
@@ -61,13 +80,17 @@ class Worker:
                 case Run():
                     self._run(message)
                 case Forget():
-                    self._chunks.forget(message)
+                    self._held.forget(message)
+                case Meet():
+                    self._meet(message)
+                case Leave(ranks=ranks):
+                    self._groups.leave(ranks)
                 case LoadPart():
                     self._load(message)
                 case DropPart(part=part):
                     for model in self._having(part):
                         model.drop([part])
-                    _free_memory()
+                    free_memory()
                     self._line.send(PartDropped(part=part))
                 case Stop() | Setup():
                     pass  # a Stop for a chunk that has ended meanwhile
@@ -78,13 +101,23 @@ class Worker:
             self._chunks.run(run, received)
         except (EOFError, ConnectionError):
             raise
+        except GroupBroken:
+            self._chunks.abandon(run)
+            self._line.send(Severed(seq=run.seq))
         except Exception as error:  # noqa: BLE001  the edge of the process: the chunk fails, the worker lives on
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {error}"
+            failed = Failed(seq=run.seq, reason=f"{type(error).__name__}: {error}", exhausted=exhausted(error))
             del error
-            self._chunks.drop(run)
-            _free_memory()
-            self._line.send(Failed(seq=run.seq, reason=reason))
+            self._chunks.abandon(run)
+            self._held.shed()
+            free_memory()
+            self._line.send(failed)
+
+    def _meet(self, message: Meet) -> None:
+        """Nobody waits long for who does not come: the group is made when it is needed."""
+        ends = time.monotonic() + _MEET_S
+        with suppress(GroupBroken):
+            self._groups.of(message.group, message.ranks, lambda: time.monotonic() > ends)
 
     def _foresee(self, message: ToWorker) -> None:
         """What a message that waits for the end of the chunk will need."""
@@ -99,7 +132,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  the edge of the process: the rank is as before
             traceback.print_exc()
             self._line.send(PartLoadFailed(part=message.part, reason=f"{type(error).__name__}: {error}"))
-            _free_memory()
+            free_memory()
             return
         seconds = time.monotonic() - began if message.pace_s is None else message.pace_s
         self._line.send(PartLoaded(part=message.part, seconds=seconds))
@@ -108,66 +141,26 @@ class Worker:
         return [model for model in self._models.values() if part in model.offer.spec.part_bytes]
 
 
-def start(setup: Setup) -> tuple[dict[str, Model], Up]:
-    """Load and warm up what `setup` asks for."""
-    if setup.kind == "paced":
-        models: dict[str, Model] = {offer.name: PacedModel(offer) for offer in setup.offers}
-    else:
-        _settle(setup)
-        from sfumato.models import load_model
+def _groups(setup: Setup) -> Groups:
+    folder = Path(setup.snapshots) / FOLDER
 
-        models = {offer.name: load_model(offer, setup.device, setup.dtype) for offer in setup.offers}
-    for model in models.values():
-        known = model.offer.spec.part_bytes
-        model.load([part for part in known if setup.parts is None or part in setup.parts])
-        if setup.kind == "real" and model.resident >= set(known):
-            _warm_up(model)
-    if setup.kind == "real" and setup.device == "cpu":
-        os.nice(setup.nice)  # below the controller, which they would otherwise keep from handing out work
-    gc.collect()
-    gc.freeze()  # what is there now stays: later collections need not look at it
-    parts = tuple(sorted({part for model in models.values() for part in model.resident}))
-    return models, Up(pid=os.getpid(), memory_bytes=setup.memory_bytes or _memory_bytes(setup), parts=parts)
+    def carried(name: str, mesh: Mesh) -> Carrier:
+        if setup.kind == "paced":
+            return MeshedGroup(mesh)
+        from sfumato.runtime.collectives import carrier
+
+        return carrier(setup.collectives, mesh, folder / name, setup.device, setup.patience_s)
+
+    return Groups(folder, setup.rank, setup.patience_s, carried)
 
 
-def _settle(setup: Setup) -> None:
-    """Everything that must be so before torch is imported, and the number of its threads."""
-    os.environ.update(OMP_NUM_THREADS=str(setup.threads), TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+def _finish(setup: Setup) -> Callable[[], None]:
+    """What waits for the device: else a GPU is given many steps before the first has run, and a halt comes late."""
+    if setup.kind == "paced" or setup.device == "cpu":
+        return lambda: None
     import torch
 
-    torch.set_num_threads(setup.threads)
-
-
-def _warm_up(model: Model) -> None:
-    """One tiny request, so that the first real one does not pay for lazy initialisation."""
-    offer = model.offer
-    shape = Shape(height=offer.sizes.min, width=offer.sizes.min, frames=offer.frames.min)
-    payload = Payload(prompt="a", guidance=offer.default_guidance)
-    (state,) = model.encode([Task(id="warm-up", shape=shape, steps=2, seed=0, payload=payload)])
-    for _ in range(2):
-        model.step([state])
-    model.thaw(model.freeze_static(state), model.freeze(state))
-    while not model.decode(state):
-        pass
-    model.output(state)
-
-
-def _memory_bytes(setup: Setup) -> int:
-    """What weights and jobs may take: 0.9 of a device's memory, or this rank's share of 0.8 of the machine's."""
-    if setup.kind == "real" and setup.device != "cpu":
-        import torch
-
-        return int(torch.cuda.mem_get_info(setup.device)[1] * 0.9)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(total * 0.8) // setup.ranks
-
-
-def _free_memory() -> None:
-    """Give freed tensors back to the device: another part or job may need the room."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    return lambda: torch.cuda.synchronize(setup.device)
 
 
 def main() -> None:

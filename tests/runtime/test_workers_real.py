@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from sfumato.core.commands import Drop, Load
-from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, WorkerUp
+from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, WorkerLost, WorkerUp
 from sfumato.core.values import Stage
 from sfumato.errors import WorkerError
 from sfumato.models import Offer, describe, load_model
@@ -19,7 +21,7 @@ from sfumato.runtime.readahead import files_of, read_ahead
 from .cluster_rig import cluster_of, task
 
 ENCODE, DIFFUSE, DECODE = Stage
-STEPS = 6
+STEPS, LONG = 6, 80
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,41 @@ def test_a_job_that_moves_between_ranks_makes_the_picture_of_one_that_stays(offe
             assert (rig.cluster.output("mover") == straight(offer)).all()
             rig.launch("stranger", DIFFUSE, STEPS + 1, (0,))
             assert "ValueError" in (await rig.next(ChunkFailed)).reason
+
+    asyncio.run(scene())
+
+
+def test_a_job_on_ever_other_ranks_makes_the_same_picture_and_outlives_one_of_them(
+    offer: Offer, tmp_path: Path
+) -> None:
+    """Steps on one rank, on two, on the other, beside a stranger on both; decoded by both; one is killed under it."""
+
+    async def scene() -> None:
+        async with cluster_of(2, tmp_path, [offer], kind="real", snapshot_every_s=0.0) as rig:
+            for _ in range(2):
+                await rig.next(WorkerUp)
+            for seed, (job, steps) in enumerate((("mover", STEPS), ("stranger", LONG))):
+                rig.cluster.accept("m", task(job, steps=steps, seed=seed))
+            rig.launch(("mover", "stranger"), ENCODE, 1, (0, 1))
+            await rig.next(ChunkDone)
+            for jobs, group in (("mover", (0,)), ("mover", (0, 1)), (("mover", "stranger"), (0, 1)), ("mover", (1,))):
+                rig.launch(jobs, DIFFUSE, 1, group)
+                assert {(gain.units, gain.error) for gain in (await rig.next(ChunkDone)).progress} == {(1, "")}
+            rig.launch("mover", DIFFUSE, STEPS - 4, (0, 1))
+            await rig.next(ChunkDone)
+            rig.launch("mover", DECODE, 1, (0, 1))
+            assert (await rig.next(ChunkDone)).progress[0].error == ""
+            assert off(rig.cluster.output("mover"), straight(offer)) <= 1, "the last bit of a float may round a pixel"
+
+            rig.launch("stranger", DIFFUSE, LONG - 1, (0, 1))
+            await rig.step("stranger", 2)
+            os.kill(rig.cluster.pids()[1], signal.SIGKILL)
+            ((_, saved),) = (await rig.next(WorkerLost)).saved
+            rig.launch("stranger", DIFFUSE, LONG - saved, (0,))
+            assert (await rig.next(ChunkDone)).progress[0].units == LONG - saved
+            rig.launch("stranger", DECODE, 1, (0,))
+            await rig.next(ChunkDone)
+            assert off(rig.cluster.output("stranger"), straight(offer, seed=1, steps=LONG)) <= 1
 
     asyncio.run(scene())
 
@@ -85,15 +122,20 @@ def test_the_system_is_asked_for_the_files_of_a_part_alone(offer: Offer, monkeyp
     read_ahead([Path("/nowhere")]).join()  # the load will say so
 
 
-def straight(offer: Offer) -> object:
-    """The picture of `mover` made in this process, without a stop."""
+def straight(offer: Offer, seed: int = 0, steps: int = STEPS) -> np.ndarray:
+    """A picture made in this process, without a stop; its prompt is encoded beside another."""
     model = load_model(offer)
     model.load(offer.components.values())
-    states = model.encode([task("mover", steps=STEPS, seed=0), task("stranger", steps=STEPS, seed=1)])
-    for _ in range(STEPS):
-        model.step(states[:1])
-    assert model.decode(states[0])
-    return model.output(states[0])
+    state = model.encode([task(str(each), steps=steps, seed=each) for each in (0, 1)])[seed]
+    for _ in range(steps):
+        model.step([state])
+    assert model.decode(state)
+    return model.output(state)
+
+
+def off(one: np.ndarray, other: np.ndarray) -> int:
+    """The largest difference of two pictures, of 255."""
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
 def test_a_worker_that_cannot_start_says_why(offer: Offer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sfumato.report.compare import Match, mean_of
 from sfumato.report.tables import number
 from sfumato.workload.points import swept
 
-BOUNDED = 400  # requests a run up to which the bound is found without being asked for: a few seconds a seed
+BOUNDED = 3000  # requests a run up to which the bound is found without being asked for: 1 to 20 s of a core a seed
 
 
 class Course(Value, frozen=True, kw_only=True):

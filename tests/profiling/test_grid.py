@@ -6,7 +6,7 @@ from sfumato.core.values import ModelSpec, Shape, Stage, StageSpec
 from sfumato.errors import ConfigError
 from sfumato.models.offer import Offer, Range
 from sfumato.profiling.grid import GRIDS, grid, spread
-from tests.profiling.world import IMAGE, VIDEO
+from tests.profiling.world import IMAGE, VIDEO, elastic
 
 
 def test_quick_measures_the_ends_and_the_default_of_every_stage() -> None:
@@ -46,6 +46,17 @@ def test_degrees_need_ranks() -> None:
     )
     degrees = {setting.degree for setting in grid(wide, ranks=2) if setting.stage is Stage.DIFFUSE}
     assert degrees == {1, 2}
+
+
+def test_several_ranks_and_unlike_shapes_are_measured_at_the_ends_and_in_the_middle_where_there_is_time() -> None:
+    offer = elastic(IMAGE, 1, 2)
+    smallest, middle, largest = (Shape(height=side, width=side) for side in (64, 128, 160))
+    quick, full = grid(offer, "quick", ranks=2), grid(offer, "full", ranks=2)
+    assert [setting.shape for setting in quick if setting.degree == 2] == [smallest, largest]
+    assert [setting.shapes for setting in quick if setting.others] == [(smallest, middle, largest)]
+    assert [setting.shape for setting in full if setting.degree == 2] == [smallest, middle, largest]
+    assert [setting.shapes for setting in full if setting.others] == [(smallest, largest), (smallest, middle, largest)]
+    assert not any(setting.others for setting in grid(IMAGE, "full"))
 
 
 def test_sizes_above_the_largest_picture_are_left_out() -> None:

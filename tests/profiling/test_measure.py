@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from sfumato.core.commands import Launch
 from sfumato.core.cost import Work
-from sfumato.core.values import RankInfo, Stage
+from sfumato.core.values import RankInfo, Shape, Stage
 from sfumato.cost import Profile, ProfileCosts, read_profile
 from sfumato.errors import ConfigError, ProfileError, WorkerError
 from sfumato.models.offer import Offer
 from sfumato.profiling import Bench, Campaign, Step, grid, hardware, measure, versions
 from sfumato.runtime.virtual import VirtualLoop
-from tests.profiling.world import GAP_S, IMAGE, LOAD_S, VIDEO, FormulaCluster
+from tests.profiling.world import GAP_S, IMAGE, LOAD_S, UNLIKE, VIDEO, FormulaCluster, elastic
 
 SETUP = {"date": "2026-01-02", "command": "sfumato profile", "hardware": "cpu x2", "versions": {"torch": "2"}}
 
@@ -111,6 +111,34 @@ def test_every_setting_is_weighed_after_its_times_and_the_largest_rank_counts(of
     for (stage, shape), size in held.items():
         guided = 2 * shape.height * shape.width * shape.frames
         assert size == guided + (1000 if stage is Stage.DECODE else 0)
+
+
+def test_groups_and_unlike_shapes_are_measured_and_the_planner_knows_what_they_take(tmp_path: Path) -> None:
+    offer, cluster = elastic(IMAGE, 1, 2), FormulaCluster(ranks=3)
+    profile = profiled(offer, tmp_path / "p.json", cluster)
+    groups = {launch.chunk.group for _, launch in cluster.launches}
+    assert groups == {(0,), (1,), (2,), (0, 1)}, "a rank that is left over is kept busy by itself"
+    assert read_profile(tmp_path / "p.json") == profile
+    (mixed,) = profile.mixed
+    assert mixed.n >= 2
+    costs = ProfileCosts([profile], {"image": offer.spec})
+
+    def step(*sides: int, degree: int = 1) -> Work:
+        shapes = tuple(Shape(height=side, width=side) for side in sides)
+        return Work(model="image", stage=Stage.DIFFUSE, shapes=shapes, degree=degree, guided=True)
+
+    measured = step(160, 64, 128)
+    assert costs.unit_s(measured) == mixed.seconds
+    assert not costs.estimated(measured)
+    other = step(64, 160)
+    assert costs.unit_s(other) == pytest.approx(1.1 * 1e-6 * (64**2 + 160**2) / 2 * 3 * UNLIKE, rel=0.1)
+    assert costs.estimated(other)
+    assert costs.unit_s(step(64, degree=2)) == pytest.approx(1e-6 * 64**2 * 2 / 2**0.5)
+    assert profile.packs
+
+    again = FormulaCluster(ranks=3)
+    assert profiled(offer, tmp_path / "p.json", again) == profile
+    assert not again.launches
 
 
 def test_a_file_that_was_timed_but_not_weighed_is_weighed_alone(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
 
 from sfumato.core.commands import Drop, Launch, Load, Order
 from sfumato.core.events import AnyEvent, ChunkDone, ChunkFailed, Dropped, Loaded, Progress, WorkerLost, WorkerUp
@@ -33,6 +35,12 @@ def offer(name: str, frames: Range, shape: Shape, stride: int) -> Offer:
     )
 
 
+def elastic(offer: Offer, *degrees: int) -> Offer:
+    """The offer, with steps on so many ranks, and of unlike shapes together."""
+    diffuse = replace(offer.spec.diffuse, degrees=degrees, packs=True)
+    return replace(offer, spec=replace(offer.spec, diffuse=diffuse))
+
+
 IMAGE = offer("image", Range(min=1, max=1), Shape(height=128, width=128), 0)
 VIDEO = offer("video", Range(min=9, max=33, step=4), Shape(height=96, width=96, frames=17), 4)
 
@@ -45,10 +53,15 @@ def weight(launch: Launch, task: Task) -> tuple[int, int]:
     return 100 * many, passes * size + (1000 if launch.chunk.stage is Stage.DECODE else 0)
 
 
-def unit_s(launch: Launch, task: Task) -> float:
-    shape = task.shape
-    size = shape.height * shape.width * (1 if launch.chunk.stage is Stage.DECODE else shape.frames)
-    return 1e-6 * size * (1 + len(launch.chunk.jobs)) * (1 + launch.chunk.group[0] / 10)
+UNLIKE = 1.25  # what a batch of unlike shapes takes over one of equals of their mean size
+
+
+def unit_s(launch: Launch, shapes: Sequence[Shape]) -> float:
+    chunk = launch.chunk
+    sizes = [shape.height * shape.width * (1 if chunk.stage is Stage.DECODE else shape.frames) for shape in shapes]
+    unlike = UNLIKE if len(set(shapes)) > 1 else 1.0
+    spread = (1 + chunk.group[0] / 10) / len(chunk.group) ** 0.5
+    return 1e-6 * sum(sizes) / len(sizes) * (1 + len(sizes)) * unlike * spread
 
 
 class FormulaCluster:
@@ -108,7 +121,7 @@ class FormulaCluster:
                 self._post, lost if self.loses else ChunkFailed(at=loop.time(), seq=launch.seq, reason="out of memory")
             )
             return
-        seconds = chunk.units * unit_s(launch, self.tasks[chunk.jobs[0]]) * self.pace(loop.time())
+        seconds = chunk.units * unit_s(launch, [self.tasks[job].shape for job in chunk.jobs]) * self.pace(loop.time())
         if chunk.stage is Stage.DIFFUSE:
             for job in chunk.jobs:
                 self._left[job] -= chunk.units

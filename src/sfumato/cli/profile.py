@@ -95,10 +95,8 @@ async def _with_bar(offer: Offer, bench: Bench, campaign: Campaign, console: Con
         task = bar.add_task(offer.name, total=None, last="")
 
         def show(step: Step) -> None:
-            setting = step.setting
-            took = f" {step.point.seconds * 1000:.1f} ms" if step.point else " (kept)"
-            last = f"{setting.stage} {setting.shape} x{setting.batch}{took}"
-            bar.update(task, completed=step.done, total=step.total, last=last)
+            took = f"{step.point.seconds * 1000:.1f} ms" if step.point else "(kept)"
+            bar.update(task, completed=step.done, total=step.total, last=f"{step.setting} {took}")
 
         return await measure(offer, bench, campaign, show)
 
@@ -119,6 +117,20 @@ def summary(profile: Profile) -> Table:
             str(point.n),
         )
         for point in profile.points
+    ]
+    rows += [
+        (
+            "diffuse",
+            " + ".join(map(str, mixed.shapes)),
+            str(mixed.degree),
+            str(len(mixed.shapes)),
+            "2" if mixed.guided else "1",
+            f"{mixed.seconds * 1000:.1f}",
+            f"{(mixed.p10_s or mixed.seconds) * 1000:.1f} - {(mixed.p90_s or mixed.seconds) * 1000:.1f}",
+            "-",
+            str(mixed.n),
+        )
+        for mixed in profile.mixed
     ]
     columns = ("stage", "size", "degree", "batch", "passes", "ms a unit", "p10 - p90", "peak MiB", "n")
     return Table(title=f"{profile.model} on {profile.hardware}", columns=columns, rows=tuple(rows))

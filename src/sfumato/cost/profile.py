@@ -67,6 +67,23 @@ class Point(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     estimated: bool = False
 
 
+class Mixed(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Seconds of one denoising step of a batch of unlike shapes, as in Point."""
+
+    shapes: tuple[Shape, ...]
+    degree: Count = 1
+    guided: bool = False
+    seconds: Seconds
+    p10_s: Seconds | None = None
+    p90_s: Seconds | None = None
+    n: Annotated[int, Meta(ge=0)] = 0
+
+    @property
+    def key(self) -> tuple[tuple[Shape, ...], int, bool]:
+        """What there is one measurement for."""
+        return self.shapes, self.degree, self.guided
+
+
 class Peak(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bytes that a running chunk takes on each of its ranks, beyond weights and held state."""
 
@@ -107,6 +124,7 @@ class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     part_bytes: dict[PartId, Bytes] = msgspec.field(default_factory=dict)
     load_s: dict[PartId, Seconds] = msgspec.field(default_factory=dict)
     points: tuple[Point, ...]
+    mixed: tuple[Mixed, ...] = ()
     peaks: tuple[Peak, ...] = ()
     held: tuple[Held, ...] = ()
 

@@ -2,12 +2,14 @@
 
 Rules, in this order: a measured setting is given back as it is; another size lies on the curve of its stage, degree and
 passes; another batch keeps the ratio to batch 1 that was measured; two passes cost twice one; another degree follows
-Amdahl's law. Everything but the first is an estimate and says so. Size is height × width × frames.
+Amdahl's law. A batch of unlike shapes costs what its members cost among equals, times what the measured batches of
+unlike shapes cost more than that. Everything but the first is an estimate and says so. Size is height × width × frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from msgspec.structs import replace
 from sfumato.core.cost import Work
 from sfumato.core.values import Shape, Stage
 from sfumato.cost.curve import Curve, Slopes
-from sfumato.cost.profile import Point, Profile
+from sfumato.cost.profile import Mixed, Point, Profile
 
 # Encoding takes the text's time at any size. Steps turn quadratic in the largest videos (attention). A VAE is linear.
 SLOPES = {
@@ -52,6 +54,8 @@ class Table:
                 curves.setdefault((point.stage, point.guided, point.degree), []).append(at)
         self._curves = {key: Curve(points, SLOPES[key[0]]) for key, points in curves.items()}
         self._ratios = self._batch_ratios(profile.points)
+        self._mixed = {(_sorted(one.shapes), one.degree, one.guided): one.seconds for one in profile.mixed}
+        self._unlike = median([one.seconds / self._as_alike(_work(profile, one)) for one in profile.mixed] or [1.0])
 
     def covers(self, stage: Stage) -> bool:
         """Whether the stage was measured at all, at batch 1."""
@@ -75,12 +79,18 @@ class Table:
         exact = self._exact.get((work.stage, shape, work.degree, batch, work.guided)) if same else None
         if exact is not None:
             return exact
-        singles = [self._single(work.stage, one, work.degree, work.guided) for one in work.shapes]
-        total = sum(single.seconds for single in singles)
         if batch == 1:
-            return singles[0]
-        size = sum(self.size(work.stage, one) for one in work.shapes) / batch
-        return Price(total * self._ratio(work, batch, size), True)
+            return self._single(work.stage, shape, work.degree, work.guided)
+        if same or work.stage is not Stage.DIFFUSE:
+            return Price(self._as_alike(work), True)
+        mixed = self._mixed.get((_sorted(work.shapes), work.degree, work.guided))
+        return Price(self._as_alike(work) * self._unlike, True) if mixed is None else Price(mixed, False)
+
+    def _as_alike(self, work: Work) -> float:
+        """A batch whose members cost what they would among equals."""
+        total = sum(self._single(work.stage, one, work.degree, work.guided).seconds for one in work.shapes)
+        size = sum(self.size(work.stage, one) for one in work.shapes) / len(work.shapes)
+        return total * self._ratio(work, len(work.shapes), size)
 
     def _single(self, stage: Stage, shape: Shape, degree: int, guided: bool) -> Price:
         exact = self._exact.get((stage, shape, degree, 1, guided))
@@ -138,6 +148,15 @@ class Table:
 def amdahl(share: float, degree: int) -> float:
     """Time at a degree over time at degree 1, when `share` of it runs in parallel."""
     return 1.0 - share + share / degree
+
+
+def _sorted(shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    return tuple(sorted(shapes, key=lambda shape: (shape.frames, shape.height, shape.width)))
+
+
+def _work(profile: Profile, mixed: Mixed) -> Work:
+    shapes, degree = mixed.shapes, mixed.degree
+    return Work(model=profile.model, stage=Stage.DIFFUSE, shapes=shapes, degree=degree, guided=mixed.guided)
 
 
 def _line(points: list[tuple[float, float]]) -> Callable[[float], float]:

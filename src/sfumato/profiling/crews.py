@@ -13,7 +13,7 @@ from math import ceil
 
 from msgspec.structs import replace
 
-from sfumato.core.values import Group, Stage
+from sfumato.core.values import Group, Shape, Stage
 from sfumato.models.family import Payload, Task
 from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench, Timed
@@ -30,6 +30,8 @@ async def timed(offer: Offer, bench: Bench, setting: Setting, *, seconds: float,
     Raises WorkerError with the first thing that went wrong.
     """
     crews = [Crew(offer, bench, setting, group) for group in bench.groups(setting.degree)]
+    over = sorted(set(bench.ranks).difference(*(crew.group for crew in crews)))
+    neighbours = [Crew(offer, bench, replace(setting, degree=1), (rank,)) for rank in over]  # keep them busy too
     short = set(crews)  # of samples
 
     async def measure(crew: Crew) -> None:
@@ -41,12 +43,12 @@ async def timed(offer: Offer, bench: Bench, setting: Setting, *, seconds: float,
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            for crew in crews:
+            for crew in (*crews, *neighbours):
                 tasks.create_task(measure(crew))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     finally:
-        for crew in crews:
+        for crew in (*crews, *neighbours):
             crew.forget()
     return [sample for crew in crews for sample in crew.samples]
 
@@ -81,8 +83,8 @@ class Crew:
         """Take fresh jobs."""
         self.forget()
         self.jobs = tuple(
-            self._bench.accept(self._offer.name, task_of(self._offer, self._setting))
-            for _ in range(self._setting.batch)
+            self._bench.accept(self._offer.name, task_of(self._offer, self._setting, shape))
+            for shape in self._setting.shapes
         )
         self._left = self._offer.max_steps
 
@@ -134,10 +136,10 @@ async def weighed(offer: Offer, bench: Bench, setting: Setting) -> Sequence[Time
             crew.forget()
 
 
-def task_of(offer: Offer, setting: Setting) -> Task:
+def task_of(offer: Offer, setting: Setting, shape: Shape) -> Task:
     """With as many steps as a request may have, so that many chunks fit in."""
     guidance = offer.default_guidance if setting.guided == offer.guided(offer.default_guidance) else None
     if guidance is None:
         guidance = 3.0 if setting.guided else 1.0
     payload = Payload(prompt=WORDS, guidance=guidance)
-    return Task(id="", shape=setting.shape, steps=offer.max_steps, seed=0, payload=payload)
+    return Task(id="", shape=shape, steps=offer.max_steps, seed=0, payload=payload)

@@ -15,10 +15,11 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
+from msgspec import convert
 from msgspec.structs import replace
 
 from sfumato.core.values import RankInfo, Stage, Value
-from sfumato.cost.profile import Point, Profile, read_profile, write_profile
+from sfumato.cost.profile import Mixed, Point, Profile, read_profile, write_profile
 from sfumato.errors import ConfigError, ProfileError
 from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench
@@ -52,7 +53,7 @@ class Step(Value, frozen=True, kw_only=True):
     done: int
     total: int
     setting: Setting
-    point: Point | None
+    point: Point | Mixed | None
 
 
 async def measure(
@@ -60,21 +61,20 @@ async def measure(
 ) -> Profile:
     """Fill the profile of `offer` at `campaign.path` on the ranks of `bench`, and return it."""
     profile = _begin(offer, bench, campaign)
-    there: set[object] = {point.key for point in profile.points}
+    there: set[object] = {point.key for point in profile.points} | {one.key for one in profile.mixed}
     heavy: set[object] = {peak.key for peak in profile.peaks}
     settings = grid(offer, campaign.density, len(bench.ranks))
-    missing = [setting for setting in settings if _key(setting) not in there]
+    missing = [setting for setting in settings if setting.key not in there]
     visits = [setting for setting in settings if setting not in missing] + missing * PASSES
     taken = _Taken(offer, bench, GRIDS[campaign.density].seconds / PASSES)
     for done, setting in enumerate(visits, start=1):
         point = None
         if setting in missing:
             point = await taken.visit(setting)
-            gap_s = taken.gap_s or profile.launch_gap_s
-            profile = replace(profile, points=_with(profile.points, point), launch_gap_s=gap_s)
+            profile = replace(_with(profile, point), launch_gap_s=taken.gap_s or profile.launch_gap_s)
             write_profile(campaign.path, profile)
-        if _key(setting) not in heavy:
-            heavy.add(_key(setting))
+        if setting.key not in heavy and not setting.others:  # a batch of its largest member's equals takes more
+            heavy.add(setting.key)
             chunks = [one for _ in range(WEIGHINGS) for one in await weighed(offer, bench, setting)]
             profile = with_weight(profile, setting, chunks)
             write_profile(campaign.path, profile)
@@ -94,7 +94,7 @@ class _Taken:
         self._samples: dict[Setting, list[float]] = {}
         self._gaps: list[float] = []
 
-    async def visit(self, setting: Setting) -> Point:
+    async def visit(self, setting: Setting) -> Point | Mixed:
         """Measure a setting for a while; the point of all its samples."""
         samples = ceil(SAMPLES / (PASSES * len(self._bench.groups(setting.degree))))
         more = await timed(self._offer, self._bench, setting, seconds=self._seconds, samples=samples)
@@ -110,29 +110,18 @@ class _Taken:
         return fmean(sorted(self._gaps)[: ceil(USUAL * len(self._gaps))]) if self._gaps else 0.0
 
 
-def _point(setting: Setting, samples: Sequence[float]) -> Point:
+def _point(setting: Setting, samples: Sequence[float]) -> Point | Mixed:
     low, high = np.percentile(samples, (10, 90))
-    shape = setting.shape
-    return Point(
-        stage=setting.stage,
-        height=shape.height,
-        width=shape.width,
-        frames=shape.frames,
-        degree=setting.degree,
-        batch=setting.batch,
-        guided=setting.guided,
-        seconds=median(samples),
-        p10_s=float(low),
-        p90_s=float(high),
-        n=len(samples),
-    )
+    took = {"seconds": median(samples), "p10_s": float(low), "p90_s": float(high), "n": len(samples)}
+    fields = {**setting.fields(), **took}
+    return convert(fields, Mixed) if setting.others else convert(fields, Point)
 
 
-def _with(points: Sequence[Point], point: Point) -> tuple[Point, ...]:
-    """The points with this one in the place of an earlier one of the same key, else at the end."""
-    if all(one.key != point.key for one in points):
-        return (*points, point)
-    return tuple(point if one.key == point.key else one for one in points)
+def _with(profile: Profile, point: Point | Mixed) -> Profile:
+    """The profile with this measurement in the place of an earlier one of the same key, else at the end."""
+    if isinstance(point, Mixed):
+        return replace(profile, mixed=tuple({one.key: one for one in (*profile.mixed, point)}.values()))
+    return replace(profile, points=tuple({one.key: one for one in (*profile.points, point)}.values()))
 
 
 def versions() -> dict[str, str]:
@@ -170,6 +159,7 @@ def _begin(offer: Offer, bench: Bench, campaign: Campaign) -> Profile:
         steps=offer.default_steps,
         frame_stride=offer.spec.frame_stride,
         lone_first=offer.spec.lone_first,
+        packs=offer.spec.diffuse.packs,
         part_bytes=offer.spec.part_bytes,
         points=(),
     )
@@ -181,10 +171,6 @@ def _begin(offer: Offer, bench: Bench, campaign: Campaign) -> Profile:
             message = f"profile {campaign.path}: {field}: is of {getattr(old, field)}, not of {getattr(fresh, field)}"
             raise ProfileError(f"{message}; remove the file or write to another", field=field)
     return old
-
-
-def _key(setting: Setting) -> tuple[object, ...]:
-    return setting.stage, setting.shape, setting.degree, setting.batch, setting.guided
 
 
 async def _measure_loads(offer: Offer, bench: Bench, profile: Profile) -> Profile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import convert
 from msgspec.structs import replace
 
 from sfumato.core.values import Stage
@@ -21,25 +22,11 @@ def with_weight(profile: Profile, setting: Setting, weighed: Sequence[Timed]) ->
     """The profile with what these chunks of a setting took at most."""
     most = max(one.peak_bytes for one in weighed)
     if most:
-        profile = replace(profile, peaks=(*profile.peaks, _peak(setting, most)))
+        profile = replace(profile, peaks=(*profile.peaks, convert({**setting.fields(), "bytes": most}, Peak)))
     most = max(one.held_bytes for one in weighed)
     if most and setting.stage is not Stage.ENCODE:
         profile = replace(profile, held=_merged(profile.held, _held(setting, most)))
     return profile
-
-
-def _peak(setting: Setting, most: int) -> Peak:
-    shape = setting.shape
-    return Peak(
-        stage=setting.stage,
-        height=shape.height,
-        width=shape.width,
-        frames=shape.frames,
-        degree=setting.degree,
-        batch=setting.batch,
-        guided=setting.guided,
-        bytes=most,
-    )
 
 
 def _held(setting: Setting, most: int) -> Held:

@@ -13,6 +13,7 @@ PROGRAMS = (
     "overhead",
     "pauses",
     "gaps",
+    "groups",
     "batching",
     "responsiveness",
     "calibration",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from msgspec.structs import replace
 
 from sfumato.cli.session import session
 from sfumato.config import Config, PolicyConfig, ServerConfig, WorkersConfig
@@ -108,6 +109,12 @@ def image(*, side: int = 64, steps: int = 24, guidance: float = 1.0, seed: int =
         seed=seed,
         priority=priority,
     )
+
+
+def video(steps: int, *, side: int = 64, frames: int = 9) -> Ask:
+    """With guidance 1, so one pass a step."""
+    shape = Shape(height=side, width=side, frames=frames)
+    return replace(image(steps=steps), model=VIDEO, shape=shape)
 
 
 async def finished(engine: Engine, ask: Ask) -> Ticket:

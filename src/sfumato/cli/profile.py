@@ -106,7 +106,7 @@ def summary(profile: Profile) -> Table:
     peaks = {peak.key: peak.bytes for peak in profile.peaks}
     rows = [
         (
-            point.stage,
+            str(point.stage),
             str(point.shape),
             str(point.degree),
             str(point.batch),

@@ -34,6 +34,9 @@ IN_TILES = (
 )
 STEPS = (3, 5, 4)
 
+# Sums in another order than the straight line takes them: float32 rounding, and its growth over the steps.
+TOLERANCE = 1e-5
+
 Call = Callable[[Task], dict[str, Any]]
 """The arguments of the plain pipeline call that depend on the family."""
 
@@ -121,3 +124,12 @@ def pair(kind: str) -> list[Task]:
     """Two tasks of one shape, unlike in all else, both guided by a pass or by an input."""
     shape, scales = KINDS[kind].shapes[0], KINDS[kind].scales
     return [task(1, 3, scales[0], shape, "dark" if scales[0] == 4.0 else ""), task(2, 5, scales[2], shape)]
+
+
+def error(kind: str, state: Any, oracle: Any) -> float:
+    """The largest difference of a state's latent from the plain pipeline call's after as many steps.
+
+    Relative to the largest value of the latent where that is above 1: samplers that count in sigmas begin at 14.
+    """
+    expected = oracle(kind, state.task).latents[state.done - 1]
+    return float((state.latent - expected).abs().max() / expected.abs().max().clamp(min=1.0))

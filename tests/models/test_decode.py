@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from sfumato.core.values import Shape, Stage
 from sfumato.models import coupling
 
-from .straight import task
+from .kinds import task
 
 SHORT, LONG = Shape(height=32, width=16, frames=9), Shape(height=16, width=32, frames=17)
 
@@ -48,36 +47,3 @@ def test_a_video_decodes_in_the_units_that_its_spec_says_and_shows_its_frames_as
     assert spec.units(Stage.DECODE, LONG, 1) == 5
     assert used.output(short).dtype == np.uint8
     assert used.output(short).shape == (9, 32, 16, 3)
-
-
-def test_an_interrupted_decode_restarts_from_the_snapshot_and_gives_the_same_frames(model: Any) -> None:
-    used = model("wan-euler")
-    (state,) = used.encode([task(1, 1, 1.0, SHORT)])
-    used.step([state])
-    snapshot = used.freeze_static(state), used.freeze(state)
-    used.decode(state)
-    again = used.thaw(*snapshot)
-    for one in (state, again):
-        while not used.decode(one):
-            pass
-    assert again.decoded == 3
-    assert np.array_equal(used.output(again), used.output(state))
-
-
-def test_an_image_decodes_in_one_unit(model: Any, checkpoint: Any) -> None:
-    used, shape = model("flux"), Shape(height=16, width=32)
-    (state,) = used.encode([task(1, 1, 1.0, shape)])
-    assert used.decode(state)
-    assert used.output(state).shape == (1, 16, 32, 3)
-    assert checkpoint("flux").spec.units(Stage.DECODE, shape, 1) == 1
-
-
-@pytest.mark.parametrize("kind", ["flux", "wan-euler"])
-def test_a_chunk_of_encoding_gives_each_request_what_it_gets_alone(kind: str, model: Any) -> None:
-    used, shape = model(kind), SHORT if kind == "wan-euler" else Shape(height=16, width=32)
-    tasks = [task(seed, 2, 3.0, shape, "dark" * seed) for seed in (1, 2)]
-    for state, one in zip(used.encode(tasks), tasks, strict=True):
-        (alone,) = used.encode([one])
-        assert torch.equal(state.latent, alone.latent)
-        for name, tensor in alone.conditioning.items():
-            assert (tensor - state.conditioning[name]).abs().max() <= 1e-6

@@ -1,4 +1,4 @@
-"""Loading and dropping weight parts, and stages on different workers."""
+"""Loading and dropping weight parts."""
 
 from __future__ import annotations
 
@@ -10,37 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.core.values import Shape, Stage
+from sfumato.core.values import Shape
 from sfumato.errors import CheckpointError
 from sfumato.models import Offer, describe, load_model
 
-from .straight import finish, task
+from .kinds import task
+from .straight import finish
 
-ASKED = {
-    "flux": task(1, 3, 3.0, Shape(height=32, width=48), "dark"),
-    "wan-unipc": task(1, 3, 3.0, Shape(height=32, width=16, frames=9), "dark"),
-}
-
-
-@pytest.mark.parametrize("kind", sorted(ASKED))
-def test_stages_on_three_workers_with_only_their_own_weights_equal_the_plain_pipeline_bit_for_bit(
-    kind: str, checkpoint: Callable[[str], Offer], oracle: Any
-) -> None:
-    offer, asked = checkpoint(kind), ASKED[kind]
-    encoder, denoiser, decoder = (load_model(offer) for _ in range(3))
-    for worker, stage in zip((encoder, denoiser, decoder), Stage, strict=True):
-        worker.load(offer.spec.stage(stage).parts)
-        assert worker.resident == set(offer.spec.stage(stage).parts)
-    (state,) = encoder.encode([asked])
-    state = denoiser.thaw(static := encoder.freeze_static(state), encoder.freeze(state))
-    while state.done < asked.steps:
-        denoiser.step([state])
-    state = decoder.thaw(static, denoiser.freeze(state))
-    assert np.array_equal(finish(decoder, state), oracle(kind, asked).pixels)
+ASKED = task(1, 3, 3.0, Shape(height=32, width=48), "dark")
 
 
 def test_parts_dropped_and_loaded_again_give_the_same_picture(checkpoint: Callable[[str], Offer], oracle: Any) -> None:
-    offer, asked = checkpoint("flux"), ASKED["flux"]
+    offer, asked = checkpoint("flux"), ASKED
     used = load_model(offer)
     used.load(offer.spec.encode.parts + offer.spec.diffuse.parts)
     (state,) = used.encode([asked])
@@ -61,7 +42,7 @@ def test_nothing_runs_before_a_load(checkpoint: Callable[[str], Offer]) -> None:
     used = load_model(checkpoint("flux"))
     assert used.resident == frozenset()
     with pytest.raises(RuntimeError, match="no part of flux is loaded"):
-        used.encode([ASKED["flux"]])
+        used.encode([ASKED])
 
 
 def test_weights_cut_short_are_refused_at_load(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from sfumato.profiling.grid import Setting
 
 CHUNK_S = 0.05  # short enough for many samples, long enough that the clock does not count
 WARM_UP = 2  # chunks of a step, thrown away: the first of new jobs is slow, the second says how many steps fill a chunk
+LONG_S = 5 * CHUNK_S  # a step that fills a chunk, however cold it was
 WORDS = "a lighthouse at dusk"
 
 
@@ -70,7 +71,11 @@ class Crew:
     async def warm_up(self) -> None:
         """What a chunk of steps needs before it can be measured."""
         if self._setting.stage is Stage.DIFFUSE:
-            step_s = min([(await self._chunk()).unit_s for _ in range(WARM_UP)])
+            step_s = inf
+            for _ in range(WARM_UP):
+                step_s = min(step_s, (await self._chunk()).unit_s)
+                if step_s > LONG_S:
+                    break
             self._steps = min(max(1, ceil(CHUNK_S / max(step_s, 1e-6))), self._offer.max_steps)
 
     async def sample(self) -> None:

@@ -1,11 +1,11 @@
 """Which settings of a model are measured: few, because the cost model draws curves between them.
 
-Rules: the smallest, the default and the largest size and length always, within the model's offer; every stage at each
-of them; batches of steps at the smallest, the default and the largest one, because what batching gains falls with the
-size; passes as the default guidance takes them. More ranks than one, and batches of unlike shapes where the model packs
-them, are measured at the ends only (and in the middle where there is time): what they gain or lose over one rank and
-equal shapes changes slowly. Denoising comes first at each shape, so that a profile that was cut short holds what
-matters.
+Rules: the smallest, the default and the largest size and length always, within the model's offer; steps and decode at
+each of them; batches of steps at the smallest, the default and the largest one, because what batching gains falls with
+the size; passes as the default guidance takes them, and where there is time also the others. More ranks than one, and
+batches of unlike shapes where the model packs them, are measured at the ends only (and in the middle where there is
+time): what they gain or lose over one rank and equal shapes changes slowly. Denoising comes first at each shape, so
+that a profile that was cut short holds what matters.
 """
 
 from __future__ import annotations
@@ -82,27 +82,34 @@ def grid(offer: Offer, density: str = "quick", ranks: int = 1) -> tuple[Setting,
     ends = {shapes[0], shapes[-1]}
     settings: dict[Setting, None] = {}
     for shape in shapes:
-        batched = shape in ends or shape == offer.default_shape or chosen.both
-        batches = chosen.batches if batched else (1,)
-        for stage in (Stage.DIFFUSE, Stage.DECODE, Stage.ENCODE):
-            if stage is not Stage.ENCODE or shape == offer.default_shape:  # text: the same at any size
-                alone = _alone(offer, chosen, stage, shape, batches if stage is not Stage.DECODE else (1,))
-                settings |= dict.fromkeys(alone)
-        if shape in ends or (chosen.middle and shape == offer.default_shape):
+        usual = shape == offer.default_shape
+        settings |= dict.fromkeys(_steps(offer, chosen, shape, batched=usual or shape in ends))
+        settings[Setting(stage=Stage.DECODE, shape=shape)] = None
+        if usual:
+            settings |= dict.fromkeys(_encodes(offer, chosen))
+        if shape in ends or (chosen.middle and usual):
             settings |= dict.fromkeys(_together(offer, shape, ranks))
     return (*settings, *_mixed(offer, chosen, shapes))
 
 
-def _alone(offer: Offer, chosen: Grid, stage: Stage, shape: Shape, batches: tuple[int, ...]) -> list[Setting]:
-    """On one rank each, whatever the model allows."""
-    spec = offer.spec.stage(stage)
-    default = offer.guided(offer.default_guidance)
-    passes = (default, not default) if chosen.both and not offer.distilled else (default,)
+def _steps(offer: Offer, chosen: Grid, shape: Shape, *, batched: bool) -> list[Setting]:
+    """On one rank each. The passes that are not the usual ones are batched at the default shape alone."""
+    usual = offer.guided(offer.default_guidance)
+    found = []
+    for guided in (usual, not usual) if chosen.both and not offer.distilled else (usual,):
+        many = batched if guided == usual else shape == offer.default_shape
+        for batch in chosen.batches if many else (1,):
+            if batch <= offer.spec.diffuse.max_batch:
+                found.append(Setting(stage=Stage.DIFFUSE, shape=shape, batch=batch, guided=guided))
+    return found
+
+
+def _encodes(offer: Offer, chosen: Grid) -> list[Setting]:
+    """Text takes the same at any size, and a batch of it lies between one and the largest."""
+    guided, most = offer.guided(offer.default_guidance), min(chosen.batches[-1], offer.spec.encode.max_batch)
     return [
-        Setting(stage=stage, shape=shape, batch=batch, guided=guided)
-        for guided in (passes if stage is not Stage.DECODE else (False,))
-        for batch in batches
-        if batch <= spec.max_batch
+        Setting(stage=Stage.ENCODE, shape=offer.default_shape, batch=batch, guided=guided)
+        for batch in dict.fromkeys((1, most))
     ]
 
 

@@ -5,6 +5,7 @@ A group lies within one part of the pool and one machine of it (`parts`); a job'
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -93,6 +94,19 @@ class Board:
         """At the narrowest degree that memory allows, however long its step."""
         return any(self._seat(o, part, k, why, 1) for part in range(len(self._parts)) for k in self._degrees(o, part))
 
+    def hasten(self, wanted: Collection[int]) -> None:
+        """Take seats to free ranks of faster parts, the tightest first, but to no part that is `wanted`."""
+        for seat in self.seats:
+            o, width = seat.o, len(seat.group)
+            here_s = o.step_s(width, seat.part)
+            for part in range(len(self._parts)):
+                faster = part not in wanted and width in self._degrees(o, part) and o.step_s(width, part) < here_s
+                group = self._pick(o, part, width, width) if faster and self._has_room(o.kind, part, width) else None
+                if group is not None:
+                    self._take(part, group)
+                    self._give_back(seat.part, seat.group)
+                    seat.part, seat.group, here_s = part, group, o.step_s(width, part)
+
     def widen(self) -> None:
         """Double degrees while ranks are free: the best saving for each added rank first."""
         while not self.full:
@@ -117,7 +131,7 @@ class Board:
             members, unit_s = [seat.o], seat.o.step_s(len(seat.group), seat.part)
             spec = self._view.models[seat.o.job.request.model].stage(seat.o.job.stage)
             if spec.max_batch > 1:
-                others = np.flatnonzero(over & outlooks.alike(seat.o, packs=spec.packs))
+                others = (over & outlooks.alike(seat.o, packs=spec.packs)).nonzero()[0]
                 if len(others):
                     in_turn = (outlooks[place] for place in by_urgency(outlooks, others))
                     members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn)
@@ -205,6 +219,11 @@ class Board:
         for rank in group:
             free[self._where[rank][1]].remove(rank)
 
+    def _give_back(self, part: int, group: Group) -> None:
+        self.left += len(group)
+        for rank in group:
+            insort(self._free[part][self._where[rank][1]], rank)
+
     def _across(self, kind: int, part: int, degree: int) -> bool:
         """Whether a group may lie across machines."""
         return degree > self._parts[part].widest or self._paces.kinds[kind].across[part]
@@ -251,6 +270,8 @@ class Board:
 
 def by_urgency(outlooks: Outlooks, places: Ints) -> list[int]:
     """The least laxity first."""
+    if len(places) == 1:
+        return [int(places[0])]
     start_by, priority = outlooks.start_by[places], outlooks.priority[places]
     urgent = np.lexsort((-priority, start_by)) if priority.any() else np.argsort(start_by, kind="stable")
     found: list[int] = places[urgent].tolist()

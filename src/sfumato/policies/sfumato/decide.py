@@ -6,7 +6,8 @@ On each batch of events:
 3. Launch kept requests by laxity at that degree; narrower only if a step stays short and the deadline still holds.
 4. Then given-up work (least first), late work and best effort (least left first), only where a step is short, so that
    work that cannot be saved never blocks work that can. A small share of the pool is theirs whatever comes (`shares`).
-5. Double degrees while ranks are free and efficiency stays above one half, best saving first.
+5. Move to faster ranks that no kept request wants; then double degrees while ranks are free and efficiency stays above
+   one half, best saving first.
 6. Whoever is left over and of the same kind joins a chunk (`batch`), if all of its members still make their deadlines.
 7. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit.
 8. Where not all weights are resident, load what waits most and drop what waits least (`weights`).
@@ -70,9 +71,9 @@ class Decision:
         memo: Memo = view.memo or Memo()
         self._residuals = observed(memo.residuals, view)
         self._parts = ranks.read(view, self._residuals)
-        scales.paces.begin(view, self._parts)
         self._slack_s = memo.tightest_s or UNHURRIED_S
         self._quantum_s = choices.quantum * self._slack_s
+        scales.paces.begin(view, self._parts, self._quantum_s)
         self._margin = self._residuals.margin(self._quantum_s)
         self._outlooks = scales.weigh(view, self._margin)
         self._fresh = fresh(memo, self._outlooks, known=view.job(memo.newest[0]) is not None)
@@ -164,9 +165,9 @@ class Decision:
         limit_s = self._choices.limit * self._slack_s
         board = Board(self._view, self._parts, self._map, scales.paces, memory, self._quantum_s, limit_s)
         board.leave_out(dropping)
-        rest = self._rest(np.flatnonzero(ready & ~keep))
+        rest = self._rest((ready & ~keep).nonzero()[0])
         first = self._launch_owed(board, rest)
-        for place in by_urgency(outlooks, np.flatnonzero(ready & keep)):
+        for place in by_urgency(outlooks, (ready & keep).nonzero()[0]):
             if board.full:
                 break
             if not board.is_placeless(outlooks, place, int(outlooks.degree[place])):
@@ -176,6 +177,8 @@ class Decision:
                 break
             if place != first and not board.is_placeless(outlooks, place, 0):
                 board.launch_rest(outlooks[place], _standing(outlooks[place]))
+        if len(self._parts) > 1:
+            board.hasten(wanted=set(outlooks.part[keep].tolist()))
         board.widen()
         return list(board.chunks(outlooks, ready))
 
@@ -188,6 +191,8 @@ class Decision:
 
     def _rest(self, places: Ints) -> list[int]:
         """Given-up work (it could still make it), then late work and best effort: least left first, but aging."""
+        if not len(places):
+            return []
         outlooks = self._outlooks
         hopeless = outlooks.hopeless[places]
         deadline = outlooks.deadline[places]
@@ -200,7 +205,8 @@ class Decision:
     # -- what is told --------------------------------------------------------------------------------------------------
 
     def _remembered(self, launches: Launched, keep: Flags) -> Memo:
-        watched = (*self._residuals.watched, *watch(self._view, [(chunk, unit_s) for _, chunk, unit_s in launches]))
+        slow = [(chunk, self._parts[seat.part].slow) for seat, chunk, _ in launches]
+        watched = (*self._residuals.watched, *watch(self._view, slow))
         return replace(
             self._memo,
             at=self._view.now,

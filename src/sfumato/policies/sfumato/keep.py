@@ -48,14 +48,14 @@ def kept(
 ) -> Flags:
     """Whom to save, by place. `busy` is rank-seconds that running chunks still take; `safe` are never given up."""
     found: Flags = ~outlooks.hopeless
-    order = np.flatnonzero(found)
+    order = found.nonzero()[0]
     if not len(order):
         return found
     order = order[np.argsort(outlooks.deadline[order], kind="stable")]
     work = outlooks.work[order]
     left_s = np.maximum(1e-9, outlooks.deadline[order] - now)
     room = left_s * capacity.beside(work)
-    over = np.flatnonzero(np.cumsum(np.concatenate(([busy], work)))[1:] > room)
+    over = (np.cumsum(np.concatenate(([busy], work)))[1:] > room).nonzero()[0]
     if len(over):
         burden = work * work / left_s
         if weights:

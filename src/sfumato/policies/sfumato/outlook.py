@@ -112,7 +112,7 @@ class Outlooks:
         self.work = narrow * steps * paces.seconds[0, 0][kind]
         self.degree: Ints = narrow.astype(np.intp)
         self.part: Ints = np.zeros(len(self), dtype=np.intp)
-        some = np.flatnonzero(~self.hopeless)
+        some = (~self.hopeless).nonzero()[0]
         if len(some):
             fastest_s, ready = self.fastest_s[some], ready[some]
             spared_s = margin.each * fastest_s + np.sqrt(margin.variance * fastest_s)
@@ -155,7 +155,7 @@ def cheapest(paces: Paces, kind: Ints, steps: Floats, time_s: Floats) -> tuple[F
     for other in range(1, len(paces.degrees)):
         found, wide = _cheapest_on(paces, other, kind, steps, time_s)
         found = found * paces.scale[other][kind]
-        better = found < work
+        better = found < work * (1.0 - NEAR)
         work[better], degree[better], part[better] = found[better], wide[better], other
     return work, part, degree
 
@@ -164,7 +164,7 @@ def _cheapest_on(paces: Paces, part: int, kind: Ints, steps: Floats, time_s: Flo
     degrees, seconds = paces.degrees[part], paces.seconds[part]
     narrow, narrow_s = degrees[0][kind], seconds[0][kind]
     work, degree = narrow * steps * narrow_s, narrow.astype(np.intp)
-    late = np.flatnonzero(steps * narrow_s > time_s + NEAR)
+    late = (steps * narrow_s > time_s + NEAR).nonzero()[0]
     narrow, narrow_s, steps, time_s, kind = narrow[late], narrow_s[late], steps[late], time_s[late], kind[late]
     for corner in range(1, len(degrees)):
         if not len(late):

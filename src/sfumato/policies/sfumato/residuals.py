@@ -36,13 +36,17 @@ class Margin(NamedTuple):
 
 
 class Watched(Value, frozen=True, kw_only=True):
-    """A launched chunk: its first job with that job's number of launches, its ranks, when it starts and how long."""
+    """A launched chunk: its first job with that job's number of launches, its ranks, when it starts and how long.
+
+    `seconds` are for ranks that are `slow` times slower than the profile says.
+    """
 
     job: str
     launches: int
     group: Group
     start: float
     seconds: float
+    slow: float = 1.0
 
 
 class Residuals(Value, frozen=True, kw_only=True):
@@ -94,25 +98,27 @@ def observed(residuals: Residuals, view: View) -> Residuals:
         drift += newest * ((mean - before) ** 2 * WINDOW / 2 - drift)
         for rank in watched.group:
             known = ranks.get(rank, 0.0)
-            ranks[rank] = known + NEWEST * (off - known)
+            ranks[rank] = known + NEWEST * (off + log(watched.slow) - known)
     return Residuals(
         watched=tuple(open_), ranks=tuple(sorted(ranks.items())), count=count, mean=mean, spread=spread, drift=drift
     )
 
 
-def watch(view: View, chunks: Sequence[tuple[Chunk, float]]) -> tuple[Watched, ...]:
-    """What to remember of launches, given as (chunk, seconds a unit)."""
+def watch(view: View, chunks: Sequence[tuple[Chunk, float]]) -> list[Watched]:
+    """What to remember of launches, given with how many times slower their ranks are."""
     found = []
-    for chunk, unit_s in chunks:
+    for chunk, slow in chunks:
         jobs = [job for name in chunk.jobs if (job := view.job(name)) is not None]
-        start_s = view.costs.start_s(view.work(chunk), chunk.group, [job.home for job in jobs])
+        work = view.work(chunk)
+        start_s = view.costs.start_s(work, chunk.group, [job.home for job in jobs])
         found.append(
             Watched(
                 job=chunk.jobs[0],
                 launches=jobs[0].launches + 1,
                 group=chunk.group,
                 start=view.now,
-                seconds=start_s + chunk.units * unit_s,
+                seconds=start_s + chunk.units * slow * view.costs.unit_s(work),
+                slow=slow,
             )
         )
-    return tuple(found)
+    return found

@@ -111,5 +111,5 @@ def _patches(latent: Tensor, size: int) -> Tensor:
 
 def _unpatch(tokens: Tensor, shape: torch.Size, size: int) -> Tensor:
     """Tokens [1, tokens, values of a patch], channels last, as [1, channels, h, w] of the size of `shape`."""
-    cut = tokens.unflatten(-1, (size, size, -1)).unflatten(1, (shape[2] // size, shape[3] // size))
+    cut = tokens.reshape(1, shape[2] // size, shape[3] // size, size, size, -1)
     return cut.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)

@@ -90,14 +90,16 @@ def _convolve(grid: Grid, module: nn.Conv2d, patches: Tensor) -> Tensor:
 
 
 def _normalise(grid: Grid, module: nn.GroupNorm, patches: Tensor) -> Tensor:
-    """By mean and variance of the whole image, in float32; as a scale and a shift, as torch's kernel does."""
-    groups = patches.unflatten(1, (module.num_groups, -1)).flatten(2).float()
-    variances, means = torch.var_mean(groups, dim=2, correction=0)
+    """Each patch by its own mean and deviation first, which torch's kernel gives too, then by those of the image."""
+    count, channels, height, width = patches.shape
+    whole = patches.float(), None, None, count, channels, height * width, module.num_groups, module.eps
+    normed, means, inverses = torch.native_group_norm(*whole)
     mean = grid.mean(means)
-    variance = grid.mean(variances + (means - mean) ** 2)
-    scale = _spread(module, (variance + module.eps).rsqrt()) * module.weight.float()
-    shift = module.bias.float() - _spread(module, mean) * scale
-    return torch.addcmul(shift[:, :, None, None], patches, scale[:, :, None, None]).to(patches.dtype)
+    variance = grid.mean(inverses**-2 - module.eps + (means - mean) ** 2)
+    inverse = (variance + module.eps).rsqrt()
+    scale = _spread(module, inverse / inverses) * module.weight
+    shift = _spread(module, (means - mean) * inverse) * module.weight + module.bias
+    return torch.addcmul(shift[:, :, None, None], normed, scale[:, :, None, None]).to(patches.dtype)
 
 
 def _spread(module: nn.GroupNorm, groups: Tensor) -> Tensor:
@@ -123,8 +125,9 @@ class _Attend:
         projected = attn.to_q(hidden_states), attn.to_k(source), attn.to_v(source)
         q, k, v = (x.unflatten(2, (attn.heads, -1)) for x in projected)
         seen = torch.empty_like(q)
-        for images, patches, count in self._grid.runs:
-            keys = patches if encoder_hidden_states is None else images
-            run = (x.unflatten(0, (count, -1)).flatten(1, 2).transpose(1, 2) for x in (q[patches], k[keys], v[keys]))
-            seen[patches] = scaled_dot_product_attention(*run).transpose(1, 2).reshape(seen[patches].shape)
+        for run in self._grid.runs:
+            keys = run.patches if encoder_hidden_states is None else run.images
+            parts = (q[run.patches], k[keys], v[keys])
+            joined = (x.reshape(run.size, -1, *x.shape[2:]).transpose(1, 2) for x in parts)
+            seen[run.patches] = scaled_dot_product_attention(*joined).transpose(1, 2).reshape(parts[0].shape)
         return attn.to_out[1](attn.to_out[0](seen.flatten(2)))  # type: ignore[no-any-return]

@@ -21,11 +21,11 @@ Sizes = tuple[tuple[int, int], ...]
 
 
 class Run(NamedTuple):
-    """Neighbouring images of equally many patches: `images` of the batch, their `patches`, and how many they are."""
+    """`size` neighbouring `images` of the batch with equally many `patches`, in one run."""
 
     images: slice
     patches: slice
-    count: int
+    size: int
 
 
 class Grid:
@@ -51,13 +51,14 @@ class Grid:
         return torch.cat([self._cut(image[0]) for image in images])
 
     def _cut(self, image: Tensor) -> Tensor:
-        apart = image.unflatten(2, (-1, self.width)).unflatten(1, (-1, self.height))
+        channels, height, width = image.shape
+        apart = image.reshape(channels, height // self.height, self.height, width // self.width, self.width)
         return apart.permute(1, 3, 0, 2, 4).flatten(0, 1)
 
     def join(self, patches: Tensor) -> list[Tensor]:
         """The images [1, C, h, w] of patches [P, C, height, width]."""
-        parts = patches.split([rows * columns for rows, columns in self.shapes])
-        apart = [part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        parts = torch.split(patches, [rows * columns for rows, columns in self.shapes])
+        apart = [part.view(*shape, *part.shape[1:]) for part, shape in zip(parts, self.shapes, strict=True)]
         return [x.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)[None] for x in apart]
 
     def framed(self, patches: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class Grid:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` [P, G] over the image of each patch: [P, G]."""
-        means = [values[patches].unflatten(0, (count, -1)).mean(1) for _, patches, count in self.runs]
+        means = [values[run.patches].view(run.size, -1, values.shape[1]).mean(1) for run in self.runs]
         return torch.cat(means)[self.owner]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sfumato.models import coupling_sd3
+from sfumato.models import coupling_sd3, rows
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
 from sfumato.models.group import Group
@@ -65,6 +65,9 @@ class SD3(Adapter):
         )
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
+        return self.decode_rows(state, None)
+
+    def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
         vae = self.pipe.vae
         latent = state.latent / vae.config.scaling_factor + vae.config.shift_factor
-        return vae.decode(latent, return_dict=False)[0], True
+        return rows.spread(lambda own: vae.decode(own, return_dict=False)[0], latent, group), True

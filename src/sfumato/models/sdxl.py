@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from sfumato.models import coupling_unet
+from sfumato.models import coupling_unet, rows
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import State, Task
 from sfumato.models.group import Group
@@ -67,7 +67,7 @@ class SDXL(Adapter):
         if group is not None:
             raise ValueError("a pass of a UNet is not spread over ranks")
         if len({one.state.task.shape for one in passes}) == 1:
-            own = list(self._forward(passes).split(1))
+            own = list(torch.split(self._forward(passes), 1))
         else:
             own = self._forward_patched(passes)
         return own if across is None else _exchange(own, across)
@@ -105,6 +105,9 @@ class SDXL(Adapter):
         return embedded.to(device=self.device, dtype=self.dtype)  # type: ignore[no-any-return]
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
+        return self.decode_rows(state, None)
+
+    def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
         vae = self.pipe.vae
         latent, config = state.latent.to(vae.dtype), vae.config
         mean, std = config.get("latents_mean"), config.get("latents_std")
@@ -113,7 +116,7 @@ class SDXL(Adapter):
         else:
             mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latent) for values in (mean, std))
             latent = latent * std / config.scaling_factor + mean
-        return vae.decode(latent, return_dict=False)[0], True
+        return rows.spread(lambda own: vae.decode(own, return_dict=False)[0], latent, group), True
 
 
 def _scaled(state: Progress) -> torch.Tensor:

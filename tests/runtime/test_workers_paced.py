@@ -13,7 +13,7 @@ import pytest
 
 from sfumato.core.commands import Admit, Drop, Halt, Load
 from sfumato.core.events import ChunkDone, ChunkFailed, Dropped, Loaded, Progress, WorkerLost, WorkerUp
-from sfumato.core.values import Shape, Stage
+from sfumato.core.values import Group, Shape, Stage
 
 from .cluster_rig import Rig, cluster_of, task
 
@@ -72,18 +72,40 @@ def test_a_halt_ends_a_chunk_within_one_unit_and_the_rest_runs_later(tmp_path: P
     asyncio.run(scene())
 
 
-def test_a_member_halts_and_the_batch_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [(0,), (0, 1, 2)])
+def test_a_member_halts_and_the_batch_goes_on(group: Group, tmp_path: Path) -> None:
     async def scene() -> None:
-        async with cluster_of(1, tmp_path) as rig:
-            await up(rig, 1)
-            await encode(rig, "a", "b", "c", steps=4)
-            seq = rig.launch(("a", "b", "c"), DIFFUSE, 4, unit_s=0.2)
+        async with cluster_of(len(group), tmp_path) as rig:
+            await up(rig, len(group))
+            await encode(rig, "a", "b", "c", steps=9)
+            seq = rig.launch(("a", "b", "c"), DIFFUSE, 4, group, unit_s=0.2)
             await rig.step("b", 1)
             rig.cluster.execute(Halt(seq=seq, jobs=("b",)))
             a, b, c = (await rig.next(ChunkDone)).progress
             assert (a.units, c.units) == (4, 4)
             assert 1 <= b.units <= 2
             assert b.saved == b.units
+            seq = rig.launch(("a", "b", "c"), DIFFUSE, 5, group, unit_s=0.2)
+            await rig.step("a", 5)
+            rig.cluster.execute(Halt(seq=seq))
+            assert {1 <= gain.units <= 2 for gain in (await rig.next(ChunkDone)).progress} == {True}
+
+    asyncio.run(scene())
+
+
+def test_all_ranks_of_a_group_hold_what_it_has_made(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(3, tmp_path) as rig:
+            await up(rig, 3)
+            await encode(rig, "a", rank=1)
+            rig.launch("a", DIFFUSE, 2, (0, 1, 2))
+            await rig.next(ChunkDone)
+            for file in tmp_path.glob("*/a.*"):
+                file.unlink()
+            rig.launch("a", DIFFUSE, 2, (2,))
+            assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=2, saved=2),)
+            rig.launch("a", DIFFUSE, 4, (0, 2))  # and rank 0 takes it from what rank 2 has written
+            assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=4, saved=4),)
 
     asyncio.run(scene())
 
@@ -182,6 +204,9 @@ def test_a_group_of_four_runs_as_one_and_dissolves_with_its_member(tmp_path: Pat
             done = await rig.next(ChunkDone)
             assert done.progress[0].units == 40 - saved, "the old chunk on rank 0 must not be heard of again"
             assert (await rig.next(WorkerUp)).info.rank == 2
+            await encode(rig, "b", rank=2)
+            rig.launch("b", DIFFUSE, 8, (0, 1, 2, 3))
+            assert (await rig.next(ChunkDone)).progress[0].units == 8, "the new one is in a group at once"
 
     asyncio.run(scene())
 

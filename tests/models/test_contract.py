@@ -244,3 +244,21 @@ def test_passes_of_guidance_side_by_side_equal_the_plain_pipeline_or_are_refused
     works = runs(kind, size, 2, pair(kind), model, oracle)
     assert not works or (used.packs and used.offer.guided(4.0))
     assert works or not (used.packs and used.offer.guided(4.0)) or size // 2 not in used.offer.spec.diffuse.degrees
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_a_decode_on_ranks_that_come_and_go_is_that_of_one_rank(kind: str, size: int, model: Any) -> None:
+    used, asked = model(kind), replace(mix(kind)[0], steps=1)
+    alone, *members = (used.encode([asked])[0] for _ in range(size + 1))
+
+    def decode(group: Any) -> Any:
+        state = members[group.rank]
+        used.step([state])
+        while not used.decode(state, group if state.decoded % 2 == 0 else None):
+            pass
+        return used.output(state).astype(int)
+
+    first, *others = on_group(size, decode)
+    assert all(np.array_equal(first, pixels) for pixels in others)
+    assert np.abs(first - finish(used, alone)).max() <= 1  # of 255: sums in another order

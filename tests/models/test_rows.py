@@ -17,16 +17,16 @@ TOLERANCE = 1e-5
 IMAGE, VIDEO = Shape(height=64, width=48), Shape(height=48, width=32, frames=9)
 
 
-def encoded(used: Any, kind: str) -> Any:
-    (state,) = encode(used, [task(1, 2, 1.0, VIDEO if kind.startswith("wan") else IMAGE)])
+def encoded(used: Any) -> Any:
+    (state,) = encode(used, [task(1, 2, 1.0, VIDEO if used.offer.modality == "video" else IMAGE)])
     return state
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])
-@pytest.mark.parametrize("kind", ["flux", "wan-euler"])
+@pytest.mark.parametrize("kind", ["flux", "wan-euler", "cogvideox", "hunyuan-video"])
 def test_ranks_that_share_the_rows_make_the_picture_that_one_makes_alone(kind: str, size: int, model: Any) -> None:
     used = model(kind)
-    alone = encoded(used, kind)
+    alone = encoded(used)
     expected, last = [], False
     with torch.inference_mode():
         while not last:
@@ -36,7 +36,7 @@ def test_ranks_that_share_the_rows_make_the_picture_that_one_makes_alone(kind: s
 
     @torch.inference_mode()
     def work(group: Any) -> list[torch.Tensor]:
-        state, made, last = encoded(used, kind), [], False
+        state, made, last = encoded(used), [], False
         while not last:
             pixels, last = used.decode_rows(state, group)
             made.append(pixels)
@@ -51,26 +51,28 @@ def test_ranks_that_share_the_rows_make_the_picture_that_one_makes_alone(kind: s
     assert max(float(pixels.std()) for pixels in expected) > 0.01
 
 
-def test_ranks_compute_no_more_than_their_rows(model: Any) -> None:
-    used = model("flux")
+@pytest.mark.parametrize("kind", ["flux", "cogvideox", "hunyuan-video"])
+def test_ranks_compute_no_more_than_their_rows(kind: str, model: Any) -> None:
+    used = model(kind)
     heights: list[int] = []
     hook = used.pipe.vae.decoder.conv_in.register_forward_pre_hook(
         lambda module, args: heights.append(args[0].shape[-2])
     )
-    on_group(4, lambda group: used.decode(encoded(used, "flux"), group))
+    used.decode(encoded(used))
+    on_group(4, lambda group: used.decode(encoded(used), group))
     hook.remove()
-    rows = IMAGE.height // used.pipe.vae_scale_factor
-    assert heights == [rows // 4] * 4
+    whole, *shares = heights
+    assert (len(shares), sum(shares), max(shares)) == (4, whole, -(-whole // 4))
 
 
 def test_a_video_goes_on_at_another_degree_in_the_middle_of_its_frames(model: Any, oracle: Oracle) -> None:
     used = model("wan-euler")
-    alone = encoded(used, "wan-euler")
+    alone = encoded(used)
     while not used.decode(alone):
         pass
 
     def work(group: Any) -> np.ndarray:
-        state = encoded(used, "wan-euler")
+        state = encoded(used)
         used.decode(state, group)
         used.decode(state, group.split(2))
         used.decode(state)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sfumato.models import coupling_cogvideox as coupling
+from sfumato.models import rows
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
 from sfumato.models.group import Group
@@ -89,11 +90,27 @@ class CogVideoX(Adapter):
         return 1 + scale * ((1 - cos(pi * ((steps - state.time.item()) / steps) ** 5.0)) / 2)
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
-        vae = self.pipe.vae
-        if state.decoding is None:
+        return self.decode_rows(state, None)
+
+    def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
+        vae, place = self.pipe.vae, (group.rank, group.size) if group else (0, 1)
+        if state.decoding is None or state.decoding[0] != place:
             latents = state.latent[:, self._added(state.task) :].permute(0, 2, 1, 3, 4)
-            state.decoding = 1 / vae.config.scaling_factor * latents, None
-        latents, cache = state.decoding
-        pixels, cache = coupling.decode_piece(vae, latents, state.decoded, cache)
-        state.decoding = latents, cache
-        return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == coupling.pieces(vae, latents.shape[2])
+            state.decoding = place, 1 / vae.config.scaling_factor * latents, None
+            for index in range(state.decoded):  # the cache of another place holds other rows
+                self._decode_piece(state, index, group)
+        pixels = self._decode_piece(state, state.decoded, group)
+        frames = state.decoding[1].shape[2]
+        return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == coupling.pieces(vae, frames)
+
+    def _decode_piece(self, state: Progress, index: int, group: Group | None) -> torch.Tensor:
+        place, latents, cache = state.decoding
+
+        def decode(own: torch.Tensor) -> torch.Tensor:
+            nonlocal cache
+            pixels, cache = coupling.decode_piece(self.pipe.vae, own, index, cache)
+            return pixels
+
+        pixels = rows.spread(decode, latents, group)
+        state.decoding = place, latents, cache
+        return pixels

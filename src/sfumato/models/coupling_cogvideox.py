@@ -32,11 +32,11 @@ def rotary(config: Any, latent: Tensor) -> Rope | None:
     size = {"embed_dim": config.attention_head_dim, "grid_size": grid, "device": latent.device}
     if config.patch_size_t is None:
         crops = get_resize_crop_region_for_grid(grid, trained[1], trained[0])
-        return get_3d_rotary_pos_embed(crops_coords=crops, temporal_size=frames, **size)  # type: ignore[return-value]
+        return get_3d_rotary_pos_embed(crops_coords=crops, temporal_size=frames, **size)  # type: ignore[no-any-return]
     # 1.5 cuts its grid out of one of the trained size, which a portrait would not fit in: its places are the same
     most = max(trained[0], grid[0]), max(trained[1], grid[1])
     kind = {"crops_coords": None, "grid_type": "slice", "max_size": most}
-    return get_3d_rotary_pos_embed(temporal_size=frames // config.patch_size_t, **kind, **size)  # type: ignore[return-value]
+    return get_3d_rotary_pos_embed(temporal_size=frames // config.patch_size_t, **kind, **size)  # type: ignore[no-any-return]
 
 
 def predict(

@@ -15,6 +15,7 @@ import torch
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
+from sfumato.models import rows
 from sfumato.models.group import Group
 from sfumato.models.sequence import Pack
 
@@ -111,15 +112,19 @@ def pieces(vae: Any, frames: int) -> int:
     return max(-(-(frames - 1) // int(stride)), 1)
 
 
-def decode_piece(vae: Any, latents: Tensor, index: int, before: Tensor | None) -> tuple[Tensor, Tensor]:
+def decode_piece(
+    vae: Any, latents: Tensor, index: int, before: Tensor | None, group: Group | None = None
+) -> tuple[Tensor, Tensor]:
     """Pixels [1, 3, frames, H, W] of tile `index` of `latents` [1, c, f, h, w], and what the next is blended with.
 
     A tile reaches over the beginning of the next, and that blends from one to the other; `before` is None for the
-    first. Tile by tile this is AutoencoderKLHunyuanVideo's decode, which also decodes a last tile that shows nothing.
+    first. On a group the ranks share its rows. Tile by tile this is AutoencoderKLHunyuanVideo's decode, which also
+    decodes a last tile that shows nothing.
     """
     ratio = vae.temporal_compression_ratio
     length, stride = vae.tile_sample_min_num_frames // ratio, vae.tile_sample_stride_num_frames // ratio
-    tile = vae.decoder(vae.post_quant_conv(latents[:, :, index * stride : index * stride + length + 1]))
+    latent = latents[:, :, index * stride : index * stride + length + 1]
+    tile = rows.spread(lambda own: vae.decoder(vae.post_quant_conv(own)), latent, group)
     blended = vae.tile_sample_min_num_frames - vae.tile_sample_stride_num_frames
     if before is not None:
         tile = vae.blend_t(before, tile[:, :, 1:], blended)

@@ -78,10 +78,13 @@ class HunyuanVideo(Adapter):
         return torch.tensor(scales, device=self.device, dtype=self.dtype) * 1000.0
 
     def decode_unit(self, state: Progress) -> tuple[torch.Tensor, bool]:
+        return self.decode_rows(state, None)
+
+    def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
         vae = self.pipe.vae
         if state.decoding is None:
             state.decoding = state.latent.to(vae.dtype) / vae.config.scaling_factor, None
         latents, before = state.decoding
-        pixels, before = coupling.decode_piece(vae, latents, state.decoded, before)
+        pixels, before = coupling.decode_piece(vae, latents, state.decoded, before, group)
         state.decoding = latents, before
         return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == coupling.pieces(vae, latents.shape[2])

@@ -23,8 +23,8 @@ def spread(function: Callable[[Tensor], Tensor], x: Tensor, group: Group | None)
     """function(x), bit for bit the same on all ranks, each of which computed its share of the rows.
 
     `function` enlarges the rows by a whole number. It calls nothing that reaches beyond a pixel but convolutions with
-    stride 1, group norms and attention over all pixels; what it keeps of its rows stays here. With fewer rows than
-    ranks, and without a group, everybody computes all of them.
+    stride 1, group norms and attention over all pixels (of all frames, or by a mask of some); what it keeps of its rows
+    stays here. With fewer rows than ranks, and without a group, everybody computes all of them.
     """
     if group is None or group.size == 1 or group.size > x.shape[-2]:
         return function(x)
@@ -111,8 +111,11 @@ class _Shared(TorchFunctionMode):
         return (normed if bias is None else normed + bias.view(scale)).to(x.dtype)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *rest: Any, **options: Any) -> Tensor:
-        assert attn_mask is None, "attention over all pixels has no mask"
-        own = torch.tensor([k.shape[-2]], device=k.device)
-        counts = self._group.all_gather(own).flatten().tolist()
+        """A mask speaks of frames: it says the same of all pixels of one."""
+        own = k.shape[-2]
+        counts = self._group.all_gather(torch.tensor([own], device=k.device)).flatten().tolist()
         k, v = _all(self._group, k, counts), _all(self._group, v, counts)
-        return functional.scaled_dot_product_attention(q, k, v, None, *rest, **options)
+        if attn_mask is not None:  # for a pixel of another rank stands an own one of the same frame
+            same = [torch.arange(count, device=k.device) * own // count for count in counts]
+            attn_mask = attn_mask[..., torch.cat(same)]
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask, *rest, **options)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -33,19 +34,21 @@ def test_a_snapshot_that_is_half_written_does_not_replace_the_last(tmp_path: Pat
     store.close()
 
 
-def test_the_output_takes_the_place_of_the_snapshot_and_outlives_forget(tmp_path: Path) -> None:
+def test_the_snapshot_stays_until_the_output_was_heard_of_and_the_output_outlives_forget(tmp_path: Path) -> None:
     store = claim(tmp_path)
     store.write_static("a", b"")
     store.write("a", 3, b"latent")
     pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     store.write_output("a", pixels)
+    assert store.saved_units("a") == 3
+    store.drop_snapshot("a")
     assert store.saved_units("a") is None
     read = store.read_output("a")
     store.forget("a")
     assert (read == pixels).all()
     with pytest.raises(KeyError):
         store.read_output("a")
-    assert [path.name for path in store.folder.iterdir()] == ["lock"]
+    assert {path.name for path in store.folder.iterdir()} == {"lock", "spilt"}
     store.close()
 
 
@@ -72,9 +75,39 @@ def test_claim_removes_the_folders_of_dead_servers_and_no_others(tmp_path: Path)
     assert not store.folder.exists()
 
 
-def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = claim(tmp_path)
-    monkeypatch.setattr(os, "writev", lambda *_: 1)
-    with pytest.raises(OSError, match="no space left"):
-        store.write_static("a", b"much")
+def full(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """From now on nothing can be written in these folders."""
+    write = os.write
+
+    def refuse(handle: int, data: memoryview) -> int:
+        if Path(os.readlink(f"/proc/self/fd/{handle}")).parent in folders:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data)
+
+    monkeypatch.setattr(os, "write", refuse)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nobody says what a handle is of")
+def test_what_shared_memory_has_no_room_for_is_spilt_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, pixels = claim(tmp_path), np.arange(4 * 4 * 3, dtype=np.uint8).reshape(1, 4, 4, 3)
+    spilt = (store.folder / "spilt").resolve()
+    store.write_static("a", b"prompt")
+    store.write("a", 1, b"old")
+    with monkeypatch.context() as patch:
+        full(patch, store.folder)
+        store.write("a", 2, b"new")
+        assert (store.read("a"), store.saved_units("a"), store.read_static("a")) == (b"new", 2, b"prompt")
+        store.write_output("b", pixels)
+        assert (Snapshots(store.folder).read_output("b") == pixels).all()
+        assert {path.name for path in spilt.iterdir()} == {"a.latent", "b.pixels"}
+    store.write("a", 3, b"newer")
+    assert (store.read("a"), store.saved_units("a")) == (b"newer", 3)
+    store.forget("b")
+    assert not list(spilt.iterdir())
+    with monkeypatch.context() as patch:
+        full(patch, store.folder, spilt)
+        with pytest.raises(OSError, match="no space left"):
+            store.write("a", 4, b"newest")
+    assert store.read("a") == b"newer"
     store.close()
+    assert not spilt.exists()

@@ -47,6 +47,7 @@ def test_a_request_goes_through_its_stages_and_leaves_a_picture(tmp_path: Path) 
             assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=1, saved=0),)
             pixels = rig.cluster.output("a")
             assert (pixels.shape, pixels.dtype) == ((1, 32, 48, 3), np.uint8)
+            assert {file.suffix for file in tmp_path.glob("*/a.*")} == {".pixels"}
             rig.cluster.forget("a")
             assert pixels.max() == pixels[0, 0, 0].max(), "an output that was handed out stays readable"
             with pytest.raises(KeyError):

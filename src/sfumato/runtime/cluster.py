@@ -228,6 +228,8 @@ class ProcessCluster:
             kept = self._kept.get(progress.job)
             if kept is not None and not progress.error:
                 kept.advance(launch.chunk.stage, progress.units)
+                if kept.delivered:  # only now: had a rank died before, the job would have to be decoded again
+                    self._files.drop_snapshot(progress.job)
         if done.peak_bytes or done.held_bytes:
             self._weight(done.seq, done.peak_bytes, done.held_bytes)
         seconds = _measured_s(launch, done)

@@ -79,7 +79,8 @@ class Driver:
     def _wake_at(self, at: float) -> None:
         if self._wake:
             self._wake.cancel()
-        self._wake = self._loop.call_at(at, lambda: self.post(Woke(at=at)))
+        # the loop may come to it late, when events of a later time have already been handled
+        self._wake = self._loop.call_at(at, lambda: self.post(Woke(at=max(at, self.serving.now))))
 
     def close(self) -> None:
         """No more wake-ups."""

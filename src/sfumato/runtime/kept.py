@@ -49,6 +49,11 @@ class Kept:
             else:
                 self.stage, self.done = STAGES[STAGES.index(stage) + 1], 0
 
+    @property
+    def delivered(self) -> bool:
+        """Whether its output is all that is wanted of it now."""
+        return self.stage is Stage.DECODE and self.done >= self._total
+
     def lose(self, saved: int | None) -> None:
         """The state is lost; a snapshot has `saved` steps.
 

@@ -50,7 +50,7 @@ class Losses:
         jobs = launch.chunk.jobs
         self._kept.dissolve(jobs)
         if failed.exhausted and len(jobs) > 1:
-            self._gained_nothing(launch, [self._kept.largest(jobs)], f"out of memory: {failed.reason}")
+            self._gained_nothing(launch, [self._kept.largest(jobs)], f"out of memory: {failed.reason}", self._clock())
         else:
             self._post(ChunkFailed(at=self._clock(), seq=launch.seq, reason=failed.reason))
 
@@ -61,13 +61,13 @@ class Losses:
 
     def lost(self, rank: Rank, saved_units: Callable[[str], int | None]) -> None:
         """A rank is gone, its groups and chunks with it."""
-        at = self._clock()
+        at = self._clock()  # of all: an end of a chunk is heard before the loss of its rank at the same time
         self._names.lose(rank)
         for launch in self._watch.on(rank):
             self._end(launch.seq, rank)
             culprits = self._kept.blame(launch.chunk.jobs)
             if culprits:
-                self._gained_nothing(launch, culprits, f"{MAX_LOSSES} workers died while they ran this request")
+                self._gained_nothing(launch, culprits, f"{MAX_LOSSES} workers died while they ran this request", at)
         self._post(WorkerLost(at=at, rank=rank, saved=self._kept.lose(rank, saved_units)))
 
     def _give_up(self, seq: int) -> None:
@@ -76,14 +76,14 @@ class Losses:
         if launch is not None:
             self._kept.dissolve(launch.chunk.jobs)
             culprits = self._kept.blame(launch.chunk.jobs)
-            self._gained_nothing(launch, culprits, f"its group broke {MAX_LOSSES} times")
+            self._gained_nothing(launch, culprits, f"its group broke {MAX_LOSSES} times", self._clock())
 
-    def _gained_nothing(self, launch: Launch, culprits: Collection[str], error: str) -> None:
+    def _gained_nothing(self, launch: Launch, culprits: Collection[str], error: str, at: float) -> None:
         """The chunk ends; the culprits fail, the others are where they were."""
         progress = tuple(
             Progress(job=job, units=0, saved=0, error=error if job in culprits else "") for job in launch.chunk.jobs
         )
-        self._post(ChunkDone(at=self._clock(), seq=launch.seq, progress=progress, seconds=0.0))
+        self._post(ChunkDone(at=at, seq=launch.seq, progress=progress, seconds=0.0))
 
     def _end(self, seq: int, rank: Rank | None = None) -> Launch | None:
         """The chunk, which ends now; all its ranks are told, but the one that has ended it."""

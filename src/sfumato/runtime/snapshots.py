@@ -2,7 +2,8 @@
 
 A job has up to three files: `.static` (written once, after encode), `.latent` (replaced whole after every chunk and now
 and then inside long ones; it begins with the steps done), `.pixels` (the output). Files are written aside and renamed,
-so that a worker killed at any instant leaves a whole one. This is how a job survives its worker and how it moves.
+so that a worker killed at any instant leaves a whole one. This is how a job survives its worker and how it moves: from
+rank to rank without the controller. What shared memory has no room for goes to a folder on the disk.
 
 A server's folder is locked for as long as its controller lives; `claim` removes folders whose lock is free. A lock
 tells the living from the dead also across containers, where process ids do not.
@@ -11,18 +12,24 @@ tells the living from the dead also across containers, where process ids do not.
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import os
 import shutil
 import struct
 import tempfile
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-PREFIX = "sfumato-"
+PREFIX, SPILT_PREFIX = "sfumato-", "spilt-sfumato-"
+_SPILT = "spilt"  # a link in the store's folder
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)  # the last: there is no folder to spill to
+Block = bytes | memoryview
 _SHARED_MEMORY = Path("/dev/shm")
 # Docker gives containers 64 MB of shared memory, which a few videos fill; then an ordinary folder serves better.
 _ENOUGH_BYTES = 1 << 28
@@ -35,6 +42,7 @@ class Snapshots:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._spilt = folder / _SPILT
 
     def write(self, job: str, done: int, latent: bytes) -> None:
         """Replace the job's snapshot by one with `done` steps."""
@@ -46,33 +54,35 @@ class Snapshots:
 
     def read(self, job: str) -> bytes:
         """What the last `write` wrote. Raises FileNotFoundError."""
-        return self._path(job, "latent").read_bytes()[_HEADER.size :]
+        return self._where(job, "latent").read_bytes()[_HEADER.size :]
 
     def read_static(self, job: str) -> bytes:
         """What `write_static` wrote. Raises FileNotFoundError."""
-        return self._path(job, "static").read_bytes()
+        return self._where(job, "static").read_bytes()
 
     def saved_units(self, job: str) -> int | None:
         """Denoising steps in the job's snapshot; None if it has none."""
         try:
-            with self._path(job, "latent").open("rb") as file:
+            with self._where(job, "latent").open("rb") as file:
                 magic, done = _HEADER.unpack(file.read(_HEADER.size))
         except FileNotFoundError:
             return None
         return int(done) if magic == _MAGIC else None
 
     def write_output(self, job: str, pixels: NDArray[np.uint8]) -> None:
-        """Keep the finished output and drop the snapshot, which nobody needs any more."""
-        path = self._path(job, "pixels")
-        with path.with_suffix(".tmp").open("wb") as file:
-            np.save(file, pixels, allow_pickle=False)
-        path.with_suffix(".tmp").rename(path)
+        """Keep the finished output. The snapshot stays until its owner has heard of it: see `drop_snapshot`."""
+        head = BytesIO()
+        np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(pixels))
+        self._replace(self._path(job, "pixels"), head.getvalue(), np.ascontiguousarray(pixels).reshape(-1).data)
+
+    def drop_snapshot(self, job: str) -> None:
+        """Remove a job's snapshot, which nobody needs any more."""
         self._unlink(job, "static", "latent")
 
     def read_output(self, job: str) -> NDArray[np.uint8]:
         """The output, mapped, not copied; it stays readable after `forget`. Raises KeyError if there is none."""
         try:
-            return np.asarray(np.load(self._path(job, "pixels"), mmap_mode="r", allow_pickle=False))
+            return np.asarray(np.load(self._where(job, "pixels"), mmap_mode="r", allow_pickle=False))
         except FileNotFoundError:
             raise KeyError(job) from None
 
@@ -83,20 +93,47 @@ class Snapshots:
     def _path(self, job: str, kind: str) -> Path:
         return self.folder / f"{quote(job, safe='')}.{kind}"
 
-    def _replace(self, path: Path, *blocks: bytes) -> None:
-        aside = f"{path}.tmp"
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            left = sum(map(len, blocks)) - os.writev(handle, blocks)
-        finally:
-            os.close(handle)
-        if left:
-            raise OSError(f"no space left for {path}")
-        os.rename(aside, path)
+    def _where(self, job: str, kind: str) -> Path:
+        """The file, which may have been spilt. There is one of the two at most, but for an instant."""
+        path = self._path(job, kind)
+        return path if path.exists() else self._spilt / path.name
+
+    def _replace(self, path: Path, *blocks: Block) -> None:
+        spilt = self._spilt / path.name
+        if _write(path, *blocks):
+            spilt.unlink(missing_ok=True)
+        elif _write(spilt, *blocks):
+            path.unlink(missing_ok=True)
+        else:
+            raise OSError(f"no space left for {path}, nor in {self._spilt.resolve()}")
 
     def _unlink(self, job: str, *kinds: str) -> None:
         for kind in kinds:
-            self._path(job, kind).unlink(missing_ok=True)
+            path = self._path(job, kind)
+            path.unlink(missing_ok=True)
+            (self._spilt / path.name).unlink(missing_ok=True)
+
+
+def _write(path: Path, *blocks: Block) -> bool:
+    """Write a file aside and rename it; False if there is no room."""
+    aside = f"{path}.tmp"
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            for block in map(memoryview, blocks):
+                written = 0
+                while written < len(block):
+                    written += os.write(handle, block[written:])
+        finally:
+            os.close(handle)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+        if error.errno not in _NO_ROOM:
+            raise
+        return False
+    os.rename(aside, path)
+    return True
 
 
 class OwnSnapshots(Snapshots):
@@ -109,7 +146,7 @@ class OwnSnapshots(Snapshots):
 
     def close(self) -> None:
         """Remove the folder and everything in it; safe to call twice."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -122,6 +159,7 @@ def claim(parent: Path | None = None) -> OwnSnapshots:
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     aside = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
+    (aside / _SPILT).symlink_to(tempfile.mkdtemp(prefix=SPILT_PREFIX))
     lock = os.open(aside / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return OwnSnapshots(aside.rename(parent / aside.name[1:]), lock)  # only now can a sweep see it
@@ -148,6 +186,14 @@ def sweep(parent: Path) -> None:
         except OSError:
             continue  # its server lives
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         finally:
             os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """A store's folder and what it spilt; of a link only what `claim` made it to."""
+    spilt = folder / _SPILT
+    if spilt.is_symlink() and spilt.readlink().name.startswith(SPILT_PREFIX):
+        shutil.rmtree(spilt.readlink(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -44,7 +44,7 @@ def page(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
     yield (
         f"Written by `python -m bench.suite` (commit {suite['commit']}, {suite['date'][:10]}, "
         f"{suite['seconds'] / 60:.0f} minutes): {len(points)} points of {len(files)} workloads, "
-        f"{min(requests)} to {max(requests)} requests a point, seeds from {details['first_seed']}, all policies paired."
+        f"{min(requests)} requests a point or more, seeds from {details['first_seed']}, all policies paired."
     )
     yield (
         "**Simulated, with the planner that serves. The times of the profiles are modelled or published, none measured "

@@ -36,7 +36,7 @@ from sfumato.runtime.losses import Losses
 from sfumato.runtime.names import Names
 from sfumato.runtime.pacing import AsPredicted, Pacing
 from sfumato.runtime.snapshots import OwnSnapshots, claim
-from sfumato.runtime.watch import Watch
+from sfumato.runtime.watch import Watch, measured_s
 
 
 class ProcessCluster:
@@ -232,7 +232,7 @@ class ProcessCluster:
                     self._files.drop_snapshot(progress.job)
         if done.peak_bytes or done.held_bytes:
             self._weight(done.seq, done.peak_bytes, done.held_bytes)
-        seconds = _measured_s(launch, done)
+        seconds = measured_s(launch, done)
         self._post(ChunkDone(at=at, seq=done.seq, progress=done.progress, seconds=seconds))
 
     def _came(self, rank: Rank, up: wire.Up) -> None:
@@ -257,11 +257,3 @@ class ProcessCluster:
     def _files(self) -> OwnSnapshots:
         assert self._store is not None, "start the cluster first"
         return self._store
-
-
-def _measured_s(launch: Launch, done: wire.Done) -> float:
-    """The seconds of all units that a chunk is credited with, though some were already in a newer snapshot."""
-    units = max((progress.units for progress in done.progress), default=0)
-    if done.computed >= units:
-        return done.seconds
-    return done.seconds * units / done.computed if done.computed else launch.unit_s * units

@@ -111,7 +111,9 @@ class Engine:
         ticket = Ticket(request.id, ask, arrived_at=request.arrived_at, wall=time.time(), decode_units=units)
         self._tickets[request.id] = ticket
         self._waiting += 1
-        payload = Payload(prompt=ask.prompt, negative_prompt=ask.negative_prompt, guidance=ask.guidance)
+        payload = Payload(
+            prompt=ask.prompt, negative_prompt=ask.negative_prompt, guidance=ask.guidance, quality=ask.quality
+        )
         task = Task(id=request.id, shape=ask.shape, steps=ask.steps, seed=ask.seed, payload=payload)
         self._cluster.accept(ask.model, task)
         self._driver.post(Arrived(at=now, request=request))

@@ -32,6 +32,7 @@ class Ask(Value, frozen=True, kw_only=True):
     guidance: float
     seed: int
     negative_prompt: str = ""
+    quality: Quality = "exact"
     slo_s: float | None = None
     slo: str = "default"
     priority: int = 0

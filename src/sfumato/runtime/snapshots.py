@@ -120,10 +120,10 @@ def _write(path: Path, *blocks: Block) -> bool:
     try:
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            for block in map(memoryview, blocks):
-                written = 0
-                while written < len(block):
-                    written += os.write(handle, block[written:])
+            for block in blocks:
+                left = memoryview(block)
+                while left:
+                    left = left[os.write(handle, left) :]
         finally:
             os.close(handle)
     except OSError as error:

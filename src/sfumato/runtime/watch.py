@@ -1,4 +1,4 @@
-"""The chunks that run on the workers, and how long each has been silent."""
+"""The chunks that run on the workers, how long each has been silent, and what it took."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 from sfumato.core.commands import Launch
 from sfumato.core.values import Rank
+from sfumato.runtime.wire import Done
 
 
 class Watch:
@@ -46,3 +47,11 @@ class Watch:
             for seq, launch in self._running.items()
             if now - self._heard_at[seq] > limit_s + 20 * (launch.start_s + launch.unit_s)
         ]
+
+
+def measured_s(launch: Launch, done: Done) -> float:
+    """The seconds of all units that a chunk is credited with, though some were already in a newer snapshot."""
+    units = max((progress.units for progress in done.progress), default=0)
+    if done.computed >= units:
+        return done.seconds
+    return done.seconds * units / done.computed if done.computed else launch.unit_s * units

@@ -51,6 +51,19 @@ def test_a_card_says_what_is_offered(checkpoint: Callable[[str], Offer]) -> None
     assert offer.spec.frame_stride == 4
 
 
+def test_steps_are_spread_over_ranks_that_share_the_heads(copy: Callable[[str], Path]) -> None:
+    folder = copy("wan-euler")
+    edit(folder / "transformer" / "config.json", num_attention_heads=12)
+    spec = describe(str(folder)).spec
+    assert (spec.encode.degrees, spec.diffuse.degrees, spec.decode.degrees) == ((1,), (1, 2, 4), (1, 2, 4, 8))
+    assert (spec.encode.packs, spec.diffuse.packs, spec.decode.packs) == (False, True, False)
+
+
+def test_a_unet_packs_unlike_requests_on_one_rank(checkpoint: Callable[[str], Offer]) -> None:
+    spec = checkpoint("sdxl-euler").spec
+    assert (spec.diffuse.degrees, spec.diffuse.packs) == ((1,), True)
+
+
 def test_without_a_card_the_limits_follow_from_the_configs(copy: Callable[[str], Path]) -> None:
     video, image, dev = copy("wan-euler"), copy("flux"), copy("flux-distilled")
     for folder in (video, image, dev):

@@ -13,6 +13,7 @@ from sfumato.models.parts import part_of, read_json
 from sfumato.models.readers import READERS, Json, Reader, merge, read_card
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+DEGREES = (1, 2, 4, 8)  # the ranks of a machine
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Neither single-file weights (flux1-dev.safetensors is 24 GB) nor other frameworks' formats.
 HUB_FILES = ["model_index.json", "sfumato.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt"]
@@ -34,7 +35,7 @@ def describe(source: str, name: str | None = None) -> Offer:
     limits = merge(reader.limits(index, configs), card, folder)
     name = name or card.name or (folder.name if Path(source).expanduser().is_dir() else source)
     return Offer(
-        spec=_spec(name, reader, parts, limits.pop("frame_stride"), limits.pop("lone_first", True)),
+        spec=_spec(name, reader, parts, _degrees(reader, configs), limits),
         family=family,
         path=str(folder),
         modality=reader.modality,
@@ -95,9 +96,17 @@ def _present(reader: Reader, index: Json, folder: Path) -> list[str]:
     return present
 
 
+def _degrees(reader: Reader, configs: dict[str, Json]) -> tuple[int, ...]:
+    """Over how many ranks a step can be spread: so many that each has the same number of attention heads."""
+    heads = int(configs["transformer"].get("num_attention_heads", 1)) if reader.spreads else 1
+    return tuple(degree for degree in DEGREES if heads % degree == 0)
+
+
 def _spec(
-    name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], frame_stride: int, lone_first: bool
+    name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], degrees: tuple[int, ...], limits: Json
 ) -> ModelSpec:
+    """Takes from `limits` what belongs to the spec."""
+
     def ids(components: tuple[str, ...]) -> tuple[PartId, ...]:
         return tuple(parts[component][0] for component in components if component in parts)
 
@@ -105,9 +114,9 @@ def _spec(
     return ModelSpec(
         name=name,
         encode=StageSpec(parts=ids(reader.encode), max_batch=8),
-        diffuse=StageSpec(parts=ids(reader.diffuse), max_batch=8),
-        decode=StageSpec(parts=ids(reader.decode)),
+        diffuse=StageSpec(parts=ids(reader.diffuse), degrees=degrees, max_batch=8, packs=reader.packs),
+        decode=StageSpec(parts=ids(reader.decode), degrees=DEGREES if reader.rows else (1,)),
         part_bytes=dict(parts.values()),
-        frame_stride=frame_stride,
-        lone_first=lone_first,
+        frame_stride=limits.pop("frame_stride"),
+        lone_first=limits.pop("lone_first", True),
     )

@@ -58,6 +58,8 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
     """A family's pipeline class, the components that each stage needs, and its limits by the component configs.
 
     `tokenizer` is the one whose length is the prompt's limit: Flux cuts its T5 prompt there, CLIP's always at 77.
+    What the adapter can do: `spreads` a step over ranks that share the attention heads, which its transformer's config
+    counts; `packs` unlike requests in one step; decodes a picture with its `rows` shared among ranks.
     """
 
     pipeline: str
@@ -67,6 +69,9 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
     diffuse: tuple[str, ...]
     decode: tuple[str, ...] = ("vae",)
     limits: Callable[[Json, dict[str, Json]], Json]
+    spreads: bool = False
+    packs: bool = False
+    rows: bool = False
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -205,6 +210,9 @@ READERS = {
         encode=("text_encoder", "text_encoder_2"),
         diffuse=("transformer",),
         limits=flux_limits,
+        spreads=True,
+        packs=True,
+        rows=True,
     ),
     "wan": Reader(
         pipeline="WanPipeline",
@@ -213,6 +221,9 @@ READERS = {
         encode=("text_encoder",),
         diffuse=("transformer", "transformer_2"),
         limits=wan_limits,
+        spreads=True,
+        packs=True,
+        rows=True,
     ),
     "sd3": Reader(
         pipeline="StableDiffusion3Pipeline",
@@ -221,6 +232,9 @@ READERS = {
         encode=("text_encoder", "text_encoder_2", "text_encoder_3"),
         diffuse=("transformer",),
         limits=sd3_limits,
+        spreads=True,
+        packs=True,
+        rows=True,
     ),
     "sdxl": Reader(
         pipeline="StableDiffusionXLPipeline",
@@ -229,6 +243,8 @@ READERS = {
         encode=("text_encoder", "text_encoder_2"),
         diffuse=("unet",),
         limits=sdxl_limits,
+        packs=True,
+        rows=True,
     ),
     "cogvideox": Reader(
         pipeline="CogVideoXPipeline",
@@ -237,6 +253,9 @@ READERS = {
         encode=("text_encoder",),
         diffuse=("transformer",),
         limits=cogvideox_limits,
+        spreads=True,
+        packs=True,
+        rows=True,
     ),
     "hunyuan_video": Reader(
         pipeline="HunyuanVideoPipeline",
@@ -245,6 +264,9 @@ READERS = {
         encode=("text_encoder", "text_encoder_2"),
         diffuse=("transformer",),
         limits=hunyuan_video_limits,
+        spreads=True,
+        packs=True,
+        rows=True,
     ),
 }
 

@@ -27,8 +27,9 @@ class Straight(NamedTuple):
 class Oracle:
     """The plain pipeline calls, each computed once."""
 
-    def __init__(self, checkpoint: Callable[[str], Offer]) -> None:
+    def __init__(self, checkpoint: Callable[[str], Offer], dtype: torch.dtype = torch.float32) -> None:
         self.checkpoint = checkpoint
+        self.dtype = dtype
         self.pipes: dict[str, Any] = {}
         self.known: dict[tuple[str, Task], Straight] = {}
 
@@ -39,7 +40,7 @@ class Oracle:
 
     def _pipe(self, kind: str) -> Any:
         if kind not in self.pipes:
-            pipe = DiffusionPipeline.from_pretrained(self.checkpoint(kind).path, dtype=torch.float32)
+            pipe = DiffusionPipeline.from_pretrained(self.checkpoint(kind).path, dtype=self.dtype)
             pipe.set_progress_bar_config(disable=True)
             self.pipes[kind] = pipe
         return self.pipes[kind]

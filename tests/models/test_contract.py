@@ -18,7 +18,7 @@ from sfumato.models import FAMILIES, Offer, load_model
 from sfumato.models.readers import READERS
 
 from .kinds import KINDS, TOLERANCE, error, mix, pair
-from .straight import finish
+from .straight import Oracle, finish
 from .threads import encode, on_group
 
 # All but one, of which the plain pipeline draws its noise from the process's generator.
@@ -128,6 +128,19 @@ def test_stages_on_three_workers_with_only_their_own_weights_equal_the_plain_pip
     assert np.array_equal(finish(decoder, state), oracle(kind, asked).pixels)
     decoder.drop(offer.spec.decode.parts)
     assert decoder.resident == frozenset()
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_in_half_precision_a_request_equals_the_plain_pipeline_bit_for_bit(
+    kind: str, checkpoint: Callable[[str], Offer]
+) -> None:
+    used: Any = load_model(checkpoint(kind), dtype="bfloat16")
+    used.load(checkpoint(kind).components.values())
+    (state,) = used.encode([asked := mix(kind)[0]])
+    for expected in Oracle(checkpoint, torch.bfloat16)(kind, asked).latents:
+        state = used.thaw(used.freeze_static(state), used.freeze(state))
+        used.step([state])
+        assert torch.equal(state.latent.float(), expected.float())
 
 
 @pytest.mark.parametrize("kind", EVERY)

@@ -77,12 +77,15 @@ def set_history(scheduler: Any, values: dict[str, Any]) -> None:
 
 
 def advance(scheduler: Any, noise: Any, done: int, latent: Any, options: dict[str, Any]) -> Any:
-    """The latent after the step that follows `done` steps, in the type of `latent`, which some schedulers change.
+    """The latent after the step that follows `done` steps.
 
-    CogVideoX's second-order scheduler leaves its history to its caller: here it stays on the scheduler.
+    CogVideoX's schedulers give it in another type, which its pipeline undoes; the one of second order leaves its
+    history to its caller: here it stays on the scheduler.
     """
-    times, options = scheduler.timesteps, {**options, "return_dict": False}
-    if type(scheduler).__name__ != "CogVideoXDPMScheduler":
+    times, options, kind = scheduler.timesteps, {**options, "return_dict": False}, type(scheduler).__name__
+    if not kind.startswith("CogVideoX"):
+        return scheduler.step(noise, times[done], latent, **options)[0]
+    if kind == "CogVideoXDDIMScheduler":
         return scheduler.step(noise, times[done], latent, **options)[0].to(latent.dtype)
     old, before = vars(scheduler).get("old_pred_original_sample"), times[done - 1] if done else None
     after, scheduler.old_pred_original_sample = scheduler.step(noise, old, times[done], before, latent, **options)

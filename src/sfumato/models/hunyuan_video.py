@@ -50,7 +50,7 @@ class HunyuanVideo(Adapter):
         held = [state.conditioning for state in states]
         return self.pipe.transformer(  # type: ignore[no-any-return]
             hidden_states=torch.cat([state.latent.to(self.dtype) for state in states]),
-            timestep=torch.stack([state.time for state in states]),
+            timestep=_times(states),
             encoder_hidden_states=torch.cat([text[f"{side}embeds"] for text in held]),
             encoder_attention_mask=torch.cat([text[f"{side}mask"] for text in held]),
             pooled_projections=torch.cat([text[f"{side}pooled"] for text in held]),
@@ -65,7 +65,7 @@ class HunyuanVideo(Adapter):
             latents=[state.latent.to(self.dtype) for state in states],
             texts=[one.text("embeds")[:, : int(one.text("mask").sum())] for one in passes],
             pooled=torch.cat([one.text("pooled") for one in passes]),
-            times=torch.stack([state.time for state in states]),
+            times=_times(states),
             guidance=self._guidance(states),
             group=group,
             across=across,
@@ -88,3 +88,8 @@ class HunyuanVideo(Adapter):
         pixels, before = coupling.decode_piece(vae, latents, state.decoded, before, group)
         state.decoding = latents, before
         return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == coupling.pieces(vae, latents.shape[2])
+
+
+def _times(states: list[Progress]) -> torch.Tensor:
+    """The timesteps [B], rounded as the pipeline does: to the type of the latent, which after a step is the model's."""
+    return torch.stack([state.time.to(state.latent.dtype).float() for state in states])

@@ -73,7 +73,8 @@ class Decision:
         self._parts = ranks.read(view, self._residuals)
         self._slack_s = memo.tightest_s or UNHURRIED_S
         self._quantum_s = choices.quantum * self._slack_s
-        scales.paces.begin(view, self._parts, self._quantum_s)
+        self._limit_s = choices.limit * self._slack_s
+        scales.paces.begin(view, self._parts, self._quantum_s, self._limit_s)
         self._margin = self._residuals.margin(self._quantum_s)
         self._outlooks = scales.weigh(view, self._margin)
         self._fresh = fresh(memo, self._outlooks, known=view.job(memo.newest[0]) is not None)
@@ -162,8 +163,7 @@ class Decision:
         kinds = [scales.paces.kinds[number].sample for number in scales.paces.live]
         one_device = len({part.device for part in self._parts}) == 1
         memory = Memory(self._view, kinds, self._bytes, one_device=one_device)
-        limit_s = self._choices.limit * self._slack_s
-        board = Board(self._view, self._parts, self._map, scales.paces, memory, self._quantum_s, limit_s)
+        board = Board(self._view, self._parts, self._map, scales.paces, memory, self._quantum_s, self._limit_s)
         board.leave_out(dropping)
         rest = self._rest((ready & ~keep).nonzero()[0])
         first = self._launch_owed(board, rest)

@@ -4,6 +4,9 @@ In deadline order, the least work of the kept requests must fit what the pool ca
 does not, the kept request with the largest work^2 / (deadline - now) / weight is given up. Nothing is final: it is done
 anew at each decision. Half of the observed load of smaller classes is reserved: they will come and cost little to save.
 A class with a guaranteed share has its cheapest requests kept, begun ones first, up to what it is owed.
+
+A sum of work does not see width: beside a group of all ranks nothing runs. Whoever needs such a group, and cannot bear
+to be without it as long as a smaller kept request takes that cannot wait for its end either, is given up for that.
 """
 
 from __future__ import annotations
@@ -55,13 +58,32 @@ def kept(
     work = outlooks.work[order]
     left_s = np.maximum(1e-9, outlooks.deadline[order] - now)
     room = left_s * capacity.beside(work)
+    burden = work * work / left_s
+    if weights:
+        burden /= [weights.get(outlooks.jobs[place].request.slo, 1.0) for place in order.tolist()]
     over = (np.cumsum(np.concatenate(([busy], work)))[1:] > room).nonzero()[0]
     if len(over):
-        burden = work * work / left_s
-        if weights:
-            burden /= [weights.get(outlooks.jobs[place].request.slo, 1.0) for place in order.tolist()]
         found[_given_up(order, work, room, burden, busy, int(over[0]), safe)] = False
+    stall = outlooks.stall[order]
+    if stall.any():
+        _make_way(found, outlooks, order, burden, stall, safe)
     return found
+
+
+def _make_way(
+    found: Flags, outlooks: Outlooks, order: Ints, burden: Floats, stall: Floats, safe: Collection[int]
+) -> None:
+    """Give up who needs all ranks and would make a smaller one late, the largest first."""
+    start_by, fastest_s, ready_at = outlooks.start_by[order], outlooks.fastest_s[order], outlooks.ready_at[order]
+    done_at = ready_at + fastest_s - outlooks.ends_s[order]
+    for at in sorted(stall.nonzero()[0].tolist(), key=lambda at: -burden[at]):
+        place = int(order[at])
+        if not found[place] or place in safe:
+            continue
+        laxity = start_by[at] - ready_at[at]
+        smaller = found[order] & (burden < burden[at])
+        if (smaller & (start_by < done_at[at]) & (stall[at] * fastest_s > laxity)).any():
+            found[place] = False
 
 
 def _given_up(

@@ -73,9 +73,10 @@ class Outlooks:
         self.ends_s = columns[DECODES] * paces.decode_s[kind] + columns[ENCODES] * paces.encode_s[kind]
         steps_s = self.steps * paces.fastest_s[kind]
         self.fastest_s = self.ends_s + steps_s
-        ready = np.maximum(now, columns[READY])
+        self.ready_at = ready = np.maximum(now, columns[READY])
         self.start_by = self.deadline - self.fastest_s
         self.hopeless: Flags = (self.deadline == inf) | (self.start_by < ready - NEAR)
+        self.stall: Floats = np.where(self.steps > 0.0, paces.stall[kind], 0.0)
         self._least_work(margin, ready, steps_s)
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from sfumato.policies.sfumato.residuals import Residuals
 
 
 class Part(Value, frozen=True, kw_only=True):
-    """Ranks of one device kind, `slow` times slower than the profile says; `nodes` are the same ranks by machine."""
+    """Ranks of one device kind, `slow` times slower than the cost model says; `nodes` are the same ranks by machine."""
 
     ranks: Group
     device: str
@@ -33,12 +33,13 @@ class Map:
 
     def __init__(self) -> None:
         self.where: dict[Rank, tuple[int, int]] = {}  # rank -> its part, and which machine of that
-        self._seen: tuple[tuple[RankInfo, ...], dict[Rank, float]] = ((), {})
+        self._seen: tuple[tuple[RankInfo, ...], dict[Rank, float], float] = ((), {}, 1.0)
         self._parts: Parts = ()
 
     def read(self, view: View, residuals: Residuals) -> Parts:
         """The pool by device and speed, the largest part first."""
-        seen = tuple(view.ranks.values()), residuals.slowness()
+        slow = residuals.slowness()
+        seen = tuple(view.ranks.values()), slow, residuals.usual if slow else 1.0
         if seen != self._seen:
             self._seen, self._parts = seen, _parts(*seen)
             self.where = {
@@ -50,10 +51,10 @@ class Map:
         return self._parts
 
 
-def _parts(infos: tuple[RankInfo, ...], slow: dict[Rank, float]) -> Parts:
+def _parts(infos: tuple[RankInfo, ...], slow: dict[Rank, float], usual: float) -> Parts:
     found: dict[tuple[str, float], list[RankInfo]] = {}
     for info in infos:
-        found.setdefault((info.device, slow.get(info.rank, 1.0)), []).append(info)
+        found.setdefault((info.device, usual * slow.get(info.rank, 1.0)), []).append(info)
     parts = [
         Part(ranks=tuple(sorted(info.rank for info in alike)), device=device, slow=times, nodes=_nodes(alike))
         for (device, times), alike in found.items()

@@ -59,6 +59,14 @@ class Residuals(Value, frozen=True, kw_only=True):
     spread: float = 0.0
     drift: float = 0.0
 
+    @property
+    def usual(self) -> float:
+        """How many times longer than predicted the ranks take, by their median.
+
+        The cost model learns one factor for all, so where one is slow it has the others too slow.
+        """
+        return round(exp(median(mean for _, mean in self.ranks)), 2) if self.ranks else 1.0
+
     def slowness(self) -> dict[Rank, float]:
         """Ranks that take longer than the others, and how many times."""
         means = [mean for _, mean in self.ranks]

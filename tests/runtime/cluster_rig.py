@@ -38,9 +38,9 @@ def paced_offer(frame_stride: int = 4) -> Offer:
     )
 
 
-def task(job: str, *, steps: int = 8, frames: int = 1, seed: int = 0) -> Task:
-    shape = Shape(height=32, width=48, frames=frames)
-    return Task(id=job, shape=shape, steps=steps, seed=seed, payload=Payload(prompt="a fox in the snow"))
+def task(job: str, *, steps: int = 8, frames: int = 1, seed: int = 0, guidance: float = 1.0) -> Task:
+    shape, payload = Shape(height=32, width=48, frames=frames), Payload(prompt="a fox in the snow", guidance=guidance)
+    return Task(id=job, shape=shape, steps=steps, seed=seed, payload=payload)
 
 
 class Rig:
@@ -77,11 +77,17 @@ class Rig:
             await asyncio.wait_for(self._stepped.wait(), 60)
 
     def launch(
-        self, jobs: str | Sequence[str], stage: Stage, units: int, group: Group = (0,), unit_s: float = 0.001
+        self,
+        jobs: str | Sequence[str],
+        stage: Stage,
+        units: int,
+        group: Group = (0,),
+        unit_s: float = 0.001,
+        cfg: int = 1,
     ) -> int:
         names = (jobs,) if isinstance(jobs, str) else tuple(jobs)
         self._seq += 1
-        chunk = Chunk(jobs=names, stage=stage, units=units, group=group)
+        chunk = Chunk(jobs=names, stage=stage, units=units, group=group, cfg=cfg)
         sources = (None,) * len(names)
         self.cluster.execute(Launch(seq=self._seq, chunk=chunk, sources=sources, start_s=0.0, unit_s=unit_s))
         return self._seq

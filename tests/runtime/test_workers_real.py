@@ -57,7 +57,8 @@ def test_a_job_that_moves_between_ranks_makes_the_picture_of_one_that_stays(offe
 def test_a_job_on_ever_other_ranks_makes_the_same_picture_and_outlives_one_of_them(
     offer: Offer, tmp_path: Path
 ) -> None:
-    """Steps on one rank, on two, on the other, beside a stranger on both; decoded by both; one is killed under it."""
+    """Steps on one rank, on two, on the other, beside a stranger on both, guided with a pass on each; decoded by both;
+    and one is killed under the stranger."""
 
     async def scene() -> None:
         async with cluster_of(2, tmp_path, [offer], kind="real", snapshot_every_s=0.0) as rig:
@@ -75,6 +76,16 @@ def test_a_job_on_ever_other_ranks_makes_the_same_picture_and_outlives_one_of_th
             rig.launch("mover", DECODE, 1, (0, 1))
             assert (await rig.next(ChunkDone)).progress[0].error == ""
             assert off(rig.cluster.output("mover"), straight(offer)) <= 1, "the last bit of a float may round a pixel"
+
+            rig.cluster.accept("m", task("guided", steps=STEPS, guidance=3.0))
+            rig.launch("guided", ENCODE, 1, (0,))
+            await rig.next(ChunkDone)
+            for units, group, passes in ((1, (0, 1), 2), (1, (1,), 1), (STEPS - 2, (0, 1), 2)):
+                rig.launch("guided", DIFFUSE, units, group, cfg=passes)
+                assert (await rig.next(ChunkDone)).progress[0].units == units
+            rig.launch("guided", DECODE, 1, (1,))
+            await rig.next(ChunkDone)
+            assert off(rig.cluster.output("guided"), straight(offer, guidance=3.0)) <= 1
 
             rig.launch("stranger", DIFFUSE, LONG - 1, (0, 1))
             await rig.step("stranger", 2)
@@ -122,11 +133,11 @@ def test_the_system_is_asked_for_the_files_of_a_part_alone(offer: Offer, monkeyp
     read_ahead([Path("/nowhere")]).join()  # the load will say so
 
 
-def straight(offer: Offer, seed: int = 0, steps: int = STEPS) -> np.ndarray:
+def straight(offer: Offer, seed: int = 0, steps: int = STEPS, guidance: float = 1.0) -> np.ndarray:
     """A picture made in this process, without a stop; its prompt is encoded beside another."""
     model = load_model(offer)
     model.load(offer.components.values())
-    state = model.encode([task(str(each), steps=steps, seed=each) for each in (0, 1)])[seed]
+    state = model.encode([task(str(each), steps=steps, seed=each, guidance=guidance) for each in (0, 1)])[seed]
     for _ in range(steps):
         model.step([state])
     assert model.decode(state)

@@ -15,6 +15,7 @@ PROGRAMS = (
     "gaps",
     "groups",
     "batching",
+    "patches",
     "responsiveness",
     "calibration",
     "soak",

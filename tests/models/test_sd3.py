@@ -9,7 +9,7 @@ import torch
 
 from sfumato.models.readers import sd3_limits
 
-from .kinds import mix, pair
+from .kinds import mix
 from .threads import on_group
 
 TOLERANCE = 1e-5  # sums in another order
@@ -31,16 +31,6 @@ def test_a_group_that_the_tokens_cannot_be_divided_among_gives_the_plain_predict
         for state, expected, first in zip(states, alone, spread[0], strict=True):
             assert torch.equal(state.latent, first.latent)
             assert (state.latent - expected.latent).abs().max() <= TOLERANCE
-
-
-def test_ranks_that_share_the_rows_of_a_picture_agree_on_the_one_that_a_rank_alone_makes(model: Any) -> None:
-    used = model("sd3")
-    alone, *members = (used.encode(pair("sd3")[:1])[0] for _ in range(4))
-    used.decode(alone)
-    assert on_group(3, lambda group: used.decode(members[group.rank], group)) == [True] * 3
-    shared = [used.output(state).astype(int) for state in members]
-    assert all((pixels == shared[0]).all() for pixels in shared)
-    assert abs(shared[0] - used.output(alone)).max() <= 1
 
 
 @pytest.mark.parametrize(

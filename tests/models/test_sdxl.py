@@ -114,16 +114,6 @@ def test_a_vae_with_statistics_of_its_latents_decodes_by_them(model: Any) -> Non
     assert torch.allclose(pixels, expected, atol=1e-6)
 
 
-def test_ranks_that_share_the_rows_of_a_picture_agree_on_the_one_that_a_rank_alone_makes(model: Any) -> None:
-    used = model(KIND)
-    alone, *members = (used.encode(pair(KIND)[:1])[0] for _ in range(4))
-    used.decode(alone)
-    assert on_group(3, lambda group: used.decode(members[group.rank], group)) == [True] * 3
-    shared = [used.output(state).astype(int) for state in members]
-    assert all((pixels == shared[0]).all() for pixels in shared)
-    assert abs(shared[0] - used.output(alone)).max() <= 1
-
-
 def test_the_limits_of_sdxl_and_of_its_lcms_follow_from_the_configs() -> None:
     unet: dict[str, Any] = {"block_out_channels": [320, 640, 1280]}
     vae = {"block_out_channels": [128, 256, 512, 512]}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 Sizes = tuple[tuple[int, int], ...]
 
@@ -45,6 +46,9 @@ class Grid:
         around = [torch.cat(side).to(device) for side in zip(*_neighbours(self.shapes), strict=True)]
         self.above, self.below, self.left, self.right = around
         self.runs = list(_runs(counts))
+        numbers = list(torch.split(torch.arange(sum(counts)), counts))
+        self._numbers = pad_sequence(numbers, batch_first=True, padding_value=sum(counts)).to(device)
+        self._counts = torch.tensor(counts, device=device)[:, None]
 
     def cut(self, images: Sequence[Tensor]) -> Tensor:
         """Images [1, C, h, w] as patches [P, C, height, width]."""
@@ -64,19 +68,19 @@ class Grid:
     def framed(self, patches: Tensor) -> Tensor:
         """Patches [P, C, h, w] of any level with the pixels around them: [P, C, h + 2, w + 2]."""
         count, channels, height, width = patches.shape
-        framed = patches.new_empty(count, channels, height + 2, width + 2)
-        framed[:, :, 1:-1, 1:-1] = patches
-        framed[:, :, 0, 1:-1] = _take(patches[:, :, -1], self.above)
-        framed[:, :, -1, 1:-1] = _take(patches[:, :, 0], self.below)
+        framed = patches.new_empty(count + 1, channels, height + 2, width + 2)
+        framed[count] = 0
+        framed[:count, :, 1:-1, 1:-1] = patches
+        framed[:count, :, 0, 1:-1] = framed[:, :, -2, 1:-1][self.above]
+        framed[:count, :, -1, 1:-1] = framed[:, :, 1, 1:-1][self.below]
         # columns that reach one pixel above and below by now, so that they bring the corners along
-        framed[:, :, :, 0] = _take(framed[:, :, :, -2], self.left)
-        framed[:, :, :, -1] = _take(framed[:, :, :, 1], self.right)
-        return framed
+        framed[:count, :, :, 0] = framed[:, :, :, -2][self.left]
+        framed[:count, :, :, -1] = framed[:, :, :, 1][self.right]
+        return framed[:count]
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` [P, G] over the image of each patch: [P, G]."""
-        means = [values[run.patches].view(run.size, -1, values.shape[1]).mean(1) for run in self.runs]
-        return torch.cat(means)[self.owner]
+        return (pad(values, (0, 0, 0, 1))[self._numbers].sum(1) / self._counts)[self.owner]
 
 
 @lru_cache(maxsize=32)
@@ -104,8 +108,3 @@ def _runs(counts: Sequence[int]) -> Iterator[Run]:
         after = patch + (end - image) * counts[image]
         yield Run(slice(image, end), slice(patch, after), end - image)
         image, patch = end, after
-
-
-def _take(edges: Tensor, numbers: Tensor) -> Tensor:
-    """The edges [P, ...] of the patches of these numbers; zeros for the number P."""
-    return torch.cat([edges, edges.new_zeros(1, *edges.shape[1:])])[numbers]

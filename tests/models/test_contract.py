@@ -185,25 +185,23 @@ def test_requests_of_one_shape_at_different_steps_share_a_batch(kind: str, model
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_unlike_requests_share_a_batch_or_are_refused_where_the_stage_does_not_pack(
-    kind: str, model: Any, oracle: Any
-) -> None:
+def test_unlike_requests_share_a_batch_just_where_the_stage_packs(kind: str, model: Any, oracle: Any) -> None:
     errors: list[float] = []
     used = model(kind)
     states = used.encode(mix(kind))
-    try:
+    if used.offer.spec.diffuse.packs:
         staggered(used, states, lambda state: errors.append(error(kind, state, oracle)))
-    except ValueError:
-        assert not used.offer.spec.diffuse.packs
-        assert [state.done for state in states] == [1, 0, 0]
-    else:
         assert max(errors) <= TOLERANCE
+        return
+    with pytest.raises(ValueError, match="one shape"):
+        used.step(states)
+    assert [state.done for state in states] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_a_request_does_not_see_with_whom_it_shares_a_batch(kind: str, model: Any) -> None:
     used = model(kind)
-    if not used.packs:
+    if not used.offer.spec.diffuse.packs:
         return
     first, second, third = mix(kind)
     (one, *_), (same, *strangers) = used.encode([first, second]), used.encode([first, second, third])
@@ -240,23 +238,20 @@ def runs(kind: str, size: int, cfg: int, tasks: list[Any], model: Any, oracle: A
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("kind", EVERY)
-def test_a_group_equals_the_plain_pipeline_or_refuses_a_degree_that_is_not_offered(
-    kind: str, size: int, model: Any, oracle: Any
-) -> None:
-    used = model(kind)
-    works = runs(kind, size, 1, mix(kind) if used.packs else pair(kind), model, oracle)
-    assert works or size not in used.offer.spec.diffuse.degrees
+def test_a_group_takes_a_step_just_where_its_degree_is_offered(kind: str, size: int, model: Any, oracle: Any) -> None:
+    spec = model(kind).offer.spec.diffuse
+    tasks = mix(kind) if spec.packs else pair(kind)
+    assert runs(kind, size, 1, tasks, model, oracle) == (size in spec.degrees)
 
 
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("kind", EVERY)
-def test_passes_of_guidance_side_by_side_equal_the_plain_pipeline_or_are_refused(
+def test_a_group_takes_both_passes_of_guidance_just_where_there_are_two_and_a_half_can_run_one(
     kind: str, size: int, model: Any, oracle: Any
 ) -> None:
-    used = model(kind)
-    works = runs(kind, size, 2, pair(kind), model, oracle)
-    assert not works or (used.packs and used.offer.guided(4.0))
-    assert works or not (used.packs and used.offer.guided(4.0)) or size // 2 not in used.offer.spec.diffuse.degrees
+    offer = model(kind).offer
+    can = offer.guided(4.0) and offer.spec.diffuse.packs and size // 2 in offer.spec.diffuse.degrees
+    assert runs(kind, size, 2, pair(kind), model, oracle) == can
 
 
 @pytest.mark.parametrize("size", [2, 3])

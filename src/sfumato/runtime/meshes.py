@@ -147,16 +147,16 @@ class Door:
         """The mesh of a group, once all its ranks have asked for it. Raises GroupBroken when it is `given_up`."""
         own = ranks.index(self._rank)
         lines: list[socket.socket | None] = [None] * len(ranks)
+        mesh = Mesh(own, lines)
         try:
             for member in range(own):
                 lines[member] = self._call(ranks[member], group, own, given_up)
             for member in range(own + 1, len(ranks)):
                 lines[member] = self._answer(group, member, given_up)
+            mesh.gather(b"")  # a line may be there before its member is: now they all are
         except BaseException:
-            Mesh(own, lines).close()
+            mesh.close()
             raise
-        mesh = Mesh(own, lines)
-        mesh.gather(b"")  # a line may be there before its member is: now they all are
         return mesh
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class Door:
                 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 line.sendall(_framed(msgspec.msgpack.encode((group, own))))
                 return line
-            _wait(given_up, rank)
+            _go_on(given_up, rank)
             time.sleep(_LOOK_EVERY_S)
 
     def _answer(self, group: str, member: int, given_up: Callable[[], bool]) -> socket.socket:
@@ -180,26 +180,30 @@ class Door:
             if select([self._socket], [], [], _LOOK_EVERY_S)[0]:
                 self._open()
             else:
-                _wait(given_up, member)
+                _go_on(given_up, member)
         return line
 
     def _open(self) -> None:
         """Let one caller in."""
-        line, _ = self._socket.accept()
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.settimeout(_HELLO_S)
         try:
+            line, _ = self._socket.accept()
+        except OSError:
+            return  # it has hung up already
+        try:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.settimeout(_HELLO_S)
             group, member = msgspec.msgpack.decode(_word(line), type=tuple[str, int])
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
-            line.close()  # not one of ours, or dead already
+            line.settimeout(self._patience_s)
+        except (OSError, msgspec.DecodeError):
+            line.close()  # dead already, or not one of ours
             return
-        line.settimeout(self._patience_s)
         for key in [key for key, waiting in self._callers.items() if _closed(waiting)]:
             self._callers.pop(key).close()
         self._callers[group, member] = line
 
 
-def _wait(given_up: Callable[[], bool], whom: int) -> None:
+def _go_on(given_up: Callable[[], bool], whom: int) -> None:
+    """Raise GroupBroken unless it is still worth waiting."""
     if given_up():
         raise GroupBroken(f"given up while {whom} was awaited")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.core.values import Outcome, Shape, Stage, Value
+from sfumato.models.family import Quality
 from sfumato.models.offer import Offer
 
 Pixels = NDArray[np.uint8]

@@ -231,15 +231,18 @@ def test_decode_proceeds_by_latent_frames_and_pauses_between_them(tmp_path: Path
     asyncio.run(scene())
 
 
-def test_a_chunk_that_raises_fails_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [(0,), (0, 1)])
+def test_a_chunk_that_raises_fails_alone(group: Group, tmp_path: Path) -> None:
     async def scene() -> None:
-        async with cluster_of(1, tmp_path) as rig:
-            await up(rig, 1)
+        async with cluster_of(len(group), tmp_path) as rig:
+            await up(rig, len(group))
             await encode(rig, "a")
-            rig.launch("a", DIFFUSE, 9)  # one more than it has
+            rig.launch("a", DIFFUSE, 9, group)  # one more than it has
             failed = await rig.next(ChunkFailed)
             assert "ValueError: a has all its 8 steps" in failed.reason
             await encode(rig, "b")
+            rig.launch("b", DIFFUSE, 8, group)
+            assert (await rig.next(ChunkDone)).progress[0].units == 8
 
     asyncio.run(scene())
 

@@ -61,14 +61,14 @@ def clip(positions: int = 32) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(max_position_embeddings=positions, projection_dim=16, **size, **ids)).eval()
 
 
-def flux(folder: Path, *, distilled: bool = False, seed: int = 0) -> Path:
-    """A FLUX.1: `distilled` takes guidance as an input; else guidance above 1 is a second pass."""
+def flux(folder: Path, *, distilled: bool = False, layers: int = 1, seed: int = 0) -> Path:
+    """A FLUX.1 with `layers` of each kind: `distilled` takes guidance as an input, else above 1 it is a second pass."""
     torch.manual_seed(seed)
     transformer = FluxTransformer2DModel(
         patch_size=1,
         in_channels=8,
-        num_layers=1,
-        num_single_layers=1,
+        num_layers=layers,
+        num_single_layers=layers,
         attention_head_dim=16,
         num_attention_heads=4,
         joint_attention_dim=16,
@@ -107,14 +107,22 @@ SAMPLERS: dict[str, Any] = {
 }
 
 
-def wan_transformer() -> WanTransformer3DModel:
+def wan_transformer(layers: int = 1) -> WanTransformer3DModel:
     size = {"num_attention_heads": 4, "attention_head_dim": 12, "text_dim": 16, "freq_dim": 32, "ffn_dim": 24}
     channels = {"in_channels": 4, "out_channels": 4}
-    return WanTransformer3DModel(num_layers=1, rope_max_seq_len=32, cross_attn_norm=True, **size, **channels).eval()
+    return WanTransformer3DModel(
+        num_layers=layers, rope_max_seq_len=32, cross_attn_norm=True, **size, **channels
+    ).eval()
 
 
 def wan(
-    folder: Path, *, sampler: str = "euler", experts: int = 1, expand_timesteps: bool = False, seed: int = 0
+    folder: Path,
+    *,
+    sampler: str = "euler",
+    experts: int = 1,
+    expand_timesteps: bool = False,
+    layers: int = 1,
+    seed: int = 0,
 ) -> Path:
     """A Wan: two `experts` and `expand_timesteps` are the two kinds of Wan 2.2."""
     torch.manual_seed(seed)
@@ -127,8 +135,8 @@ def wan(
         latents_std=[1.5, 2.0, 0.7, 1.1],
     )
     WanPipeline(
-        transformer=wan_transformer(),
-        transformer_2=wan_transformer() if experts == 2 else None,
+        transformer=wan_transformer(layers),
+        transformer_2=wan_transformer(layers) if experts == 2 else None,
         boundary_ratio=0.8 if experts == 2 else None,
         expand_timesteps=expand_timesteps,
         vae=vae.eval(),

@@ -71,6 +71,7 @@ def _ask(body: Common, offer: Offer, frames: int, default_slo_s: float | None, n
     guidance = _guidance(body, offer)
     negative = body.negative_prompt
     offer.check(shape=shape, steps=steps, guidance=guidance, prompt=body.prompt, negative_prompt=negative)
+    offer.check_quality(body.quality)
     slo_s = _slo_s(body, default_slo_s, now)
     return Ask(
         model=offer.name,
@@ -80,6 +81,7 @@ def _ask(body: Common, offer: Offer, frames: int, default_slo_s: float | None, n
         guidance=guidance,
         seed=randbelow(2**31) if body.seed is None else body.seed,
         negative_prompt=negative,
+        quality=body.quality,
         slo_s=slo_s,
         slo=body.slo or ("none" if slo_s is None else "default"),
         priority=body.priority,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from sfumato.api.errors import ApiError, invalid
+from sfumato.models.family import QUALITIES, Quality
 
 LONGEST_S = 30 * 86400.0
 
@@ -38,6 +39,15 @@ def _filled(value: str) -> str:
     return value
 
 
+def _quality(value: Any) -> Any:
+    """Those of the original service that ask for no less than the best are "exact"."""
+    text = value.lower() if isinstance(value, str) else value
+    text = "exact" if text in (None, "", "auto", "standard", "hd") else text
+    if text not in QUALITIES:
+        raise PydanticCustomError("quality", "use one of: " + ", ".join(QUALITIES))
+    return text
+
+
 def _not_offered(value: Any) -> Any:
     if value in (None, False, 0, "", "false", "0"):
         return None
@@ -48,6 +58,7 @@ Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
 Size = Annotated[str, BeforeValidator(_size)]
 Text = Annotated[str, Field(max_length=32_000)]  # also bounds the time of counting its tokens
+Level = Annotated[Quality, BeforeValidator(_quality)]
 NotOffered = Annotated[Any, BeforeValidator(_not_offered)]
 Guidance = Annotated[Float, Field(ge=0)]
 
@@ -70,6 +81,7 @@ class Common(BaseModel):
     guidance_scale: Guidance | None = None
     true_cfg_scale: Guidance | None = None
     negative_prompt: Text = ""
+    quality: Level = "exact"
     slo: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] | None = None
     slo_ms: Annotated[Float, Field(gt=0, le=LONGEST_S * 1000)] | None = None
     deadline_ms: Annotated[Float, Field(gt=0)] | None = None
@@ -86,7 +98,6 @@ class ImageBody(Common):
     output_compression: Annotated[Int, Field(ge=0, le=100)] | None = None
     stream: NotOffered = None
     partial_images: NotOffered = None
-    quality: Any = None
     style: Any = None
     background: Literal["auto", "opaque"] = "auto"
     moderation: Any = None
@@ -123,7 +134,7 @@ def _explain(kind: type[Common], error: ValidationError) -> ApiError:
             near = get_close_matches(param, known, n=1)
             fix = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
             return invalid(param, f"is not a field; {fix}")
-        case "size" | "prompt" | "not_offered":
+        case "size" | "prompt" | "not_offered" | "quality":
             return invalid(param, first["msg"])
         case _:
             return invalid(param, f"{first['msg'].lower()}, not {first['input']!r:.60}")

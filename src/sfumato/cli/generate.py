@@ -19,6 +19,7 @@ from sfumato.config import Config
 from sfumato.core.values import Shape
 from sfumato.errors import ConfigError, SfumatoError
 from sfumato.models import Offer, describe
+from sfumato.models.family import QUALITIES, Quality
 from sfumato.runtime.service import Ask, Pixels, Ticket
 
 POLL_S = 0.05
@@ -35,6 +36,7 @@ ENDINGS = {"image": tuple(FORMATS), "video": (".mp4",)}
 @click.option("--steps", type=int, help="Denoising steps. Default: the model's.")
 @click.option("--guidance", type=float, help="Classifier-free guidance. Default: the model's.")
 @click.option("--negative-prompt", default="", help="What not to draw.")
+@click.option("--quality", type=click.Choice(QUALITIES), default="exact", help="Below exact, steps reuse earlier ones.")
 @click.option("--seed", type=int, help="Default: a random one, printed.")
 @click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: sfumato-SEED.png or .mp4.")
 def command(
@@ -46,6 +48,7 @@ def command(
     steps: int | None,
     guidance: float | None,
     negative_prompt: str,
+    quality: Quality,
     seed: int | None,
     out: Path | None,
     **given: Any,
@@ -65,8 +68,10 @@ def command(
         steps=offer.default_steps if steps is None else steps,
         guidance=offer.default_guidance if guidance is None else guidance,
         seed=seed,
+        quality=quality,
     )
     offer.check(shape=ask.shape, steps=ask.steps, guidance=ask.guidance, prompt=prompt, negative_prompt=negative_prompt)
+    offer.check_quality(quality)
     path = _checked(out or Path(f"sfumato-{seed}{ENDINGS[offer.modality][0]}"), offer)
     asyncio.run(_generate(config, offer, ask, path))
     click.echo(f"{path} (seed {seed})")

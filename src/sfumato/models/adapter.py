@@ -26,6 +26,8 @@ from sfumato.models.offer import Offer
 from sfumato.models.parts import read_json
 from sfumato.models.progress import Pass, Progress, Sampler, guide_each
 from sfumato.models.readers import READERS
+from sfumato.models.reuse import Reuse
+from sfumato.models.reuse_rules import read_habits
 
 
 class Adapter(Model):
@@ -35,6 +37,8 @@ class Adapter(Model):
     precise: tuple[str, ...] = ()
     # Whether there is a `predict_packed`: batches of unlike states, and groups.
     packs = False
+    # Whether `predict_packed` asks `reuse` which tokens it computes.
+    reuses = False
 
     def __init__(self, offer: Offer, device: str = "cpu", dtype: str | None = None) -> None:
         self._offer = offer
@@ -44,6 +48,7 @@ class Adapter(Model):
         folder = Path(offer.path)
         self.configs = {name: read_json(folder / name / "config.json") for name in offer.components}
         self.index = read_json(folder / "model_index.json")
+        self.rules = read_habits(folder).rules
         self._pipe: Any = None
 
     # What a family says.
@@ -186,7 +191,8 @@ class Adapter(Model):
         batch = cast("list[Progress]", list(states))
         if any(state.done >= state.sampler.steps for state in batch):
             raise ValueError("a state of the batch has no step left")
-        if (group is None or group.size == 1) and len({_form(state) for state in batch}) == 1:
+        reusing = self.reuses and any(state.task.payload.quality in self.rules for state in batch)
+        if (group is None or group.size == 1) and len({_form(state) for state in batch}) == 1 and not reusing:
             predicted = list(torch.split(self.predict(batch), 1))
         elif self.packs:
             predicted = self._predict_packed(batch, group, cfg)
@@ -194,6 +200,11 @@ class Adapter(Model):
             raise ValueError(f"{self.offer.family} takes batches of one shape, all guided or all not, and no groups")
         for state, noise in zip(batch, predicted, strict=True):
             state.advance(noise)
+
+    def reuse(self, passes: list[Pass], model: str = "transformer") -> Reuse | None:
+        """What decides for these passes through that component; None where all are to be exact."""
+        wanted = any(one.state.task.payload.quality in self.rules for one in passes)
+        return Reuse(passes, self.rules, model) if wanted else None
 
     def _predict_packed(self, states: list[Progress], group: Group | None, cfg: int) -> list[torch.Tensor]:
         positive = [Pass(state) for state in states]

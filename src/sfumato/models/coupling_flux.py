@@ -7,6 +7,7 @@ kind have weights for each, those of the second kind work on both joined.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from sfumato.models.group import Group
+from sfumato.models.reuse import Layer, Pick, Reuse, Streams
 from sfumato.models.sequence import Pack
 
 TEXT, IMAGE = 0, 1
@@ -33,6 +35,7 @@ def predict(
     guidance: Tensor | None,
     group: Group | None,
     across: Group | None,
+    reuse: Reuse | None = None,
 ) -> list[Tensor]:
     """The prediction [1, tokens, channels] for each member of the batch (see `Pack.gather` for `across`).
 
@@ -43,16 +46,42 @@ def predict(
     image, text = model.x_embedder(pack.shard(images, IMAGE)), model.context_embedder(pack.shard(texts, TEXT))
     scales = [times] if guidance is None else [times, guidance]
     embedded = silu(model.time_text_embed(*(scale.to(image.dtype) * 1000 for scale in scales), pooled))
-    ids = [pack.shard([x[None] for x in text_ids], TEXT), pack.shard([x[None] for x in image_ids], IMAGE)]
-    rope = model.pos_embed(torch.cat(ids, dim=1)[0])
-    for block in model.transformer_blocks:
-        text, image = _apart(block, pack, text, image, embedded, rope)
-    joined = torch.cat([text, image], dim=1)
-    for block in model.single_transformer_blocks:
-        joined = _joined(block, pack, joined, embedded, rope)
-    image = joined[:, text.shape[1] :]
+    ids = [[x[None] for x in text_ids], [x[None] for x in image_ids]]
+    if reuse is not None:
+        _, image = reuse.through(pack, (text, image), partial(_layout, model, ids, embedded))
+    else:
+        rope = _rope(model, pack, ids)
+        for block in model.transformer_blocks:
+            text, image = _apart(block, pack, text, image, embedded, rope)
+        joined = torch.cat([text, image], dim=1)
+        for block in model.single_transformer_blocks:
+            joined = _joined(block, pack, joined, embedded, rope)
+        image = joined[:, text.shape[1] :]
     scale, shift = pack.each(model.norm_out.linear(embedded.to(image.dtype)), IMAGE).chunk(2, dim=-1)
     return pack.gather(model.proj_out(model.norm_out.norm(image) * (1 + scale) + shift), IMAGE)
+
+
+def _rope(model: Any, pack: Pack, ids: list[list[Tensor]]) -> Rope:
+    """Of the own tokens, from the ids [1, tokens, 3] of each stream's members."""
+    own = [pack.shard(each, stream) for stream, each in enumerate(ids)]
+    return model.pos_embed(torch.cat(own, dim=1)[0])  # type: ignore[no-any-return]
+
+
+def _layout(model: Any, ids: list[list[Tensor]], embedded: Tensor, pack: Pack, pick: Pick) -> list[Layer]:
+    """All blocks as functions of text and image, over the tokens that `pick` leaves of them."""
+    rope = _rope(model, pack, [pick(stream, each) for stream, each in enumerate(ids)])
+
+    def apart(block: Any) -> Layer:
+        return lambda own: _apart(block, pack, *own, embedded, rope)
+
+    def joined(block: Any) -> Layer:
+        def layer(own: Streams) -> Streams:
+            after = _joined(block, pack, torch.cat(own, dim=1), embedded, rope)
+            return after.tensor_split([own[TEXT].shape[1]], dim=1)
+
+        return layer
+
+    return [*map(apart, model.transformer_blocks), *map(joined, model.single_transformer_blocks)]
 
 
 def _apart(block: Any, pack: Pack, text: Tensor, image: Tensor, embedded: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ the text by cross attention, and every rank has the text of the members that it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -15,13 +17,21 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from sfumato.models.group import Group
+from sfumato.models.reuse import Layer, Pick, Reuse
 from sfumato.models.sequence import Pack
 
 Rope = tuple[Tensor, Tensor]
 
 
 def predict(
-    model: Any, *, latents: list[Tensor], texts: list[Tensor], times: Tensor, group: Group | None, across: Group | None
+    model: Any,
+    *,
+    latents: list[Tensor],
+    texts: list[Tensor],
+    times: Tensor,
+    group: Group | None,
+    across: Group | None,
+    reuse: Reuse | None = None,
 ) -> list[Tensor]:
     """The prediction [1, channels, frames, h, w] for each member of the batch (see `Pack.gather` for `across`).
 
@@ -33,18 +43,39 @@ def predict(
     embed = model.patch_embedding
     tokens = linear(pack.shard(patches), embed.weight.flatten(1), embed.bias)
     cosines, sines = zip(*(model.rope(latent) for latent in latents), strict=True)
-    rope = pack.shard(cosines)[..., 0::2], pack.shard(sines)[..., 1::2]
-    read = [texts[member] for member in pack.present()]
+    # who computes a choice of tokens next may then have some of other members
+    read = texts if reuse else [texts[member] for member in pack.present()]
     time, modulation, text, _ = model.condition_embedder(times, torch.cat(read, dim=1))
     keys = [x.shape[1] for x in read]
     modulation = modulation.unflatten(1, (6, -1)).float()
-    for block in model.blocks:
-        tokens = _block(block, pack, tokens, modulation, text, keys, rope)
+    if reuse is not None:
+        rope = [list(cosines), list(sines)]
+        layout = partial(_layout, model, rope, modulation, text.split(keys, dim=1))
+        (tokens,) = reuse.through(pack, (tokens,), layout)
+    else:
+        own = pack.shard(cosines)[..., 0::2], pack.shard(sines)[..., 1::2]
+        for block in model.blocks:
+            tokens = _block(block, pack, tokens, modulation, text, keys, own)
     shift, scale = pack.each(model.scale_shift_table + time[:, None]).unbind(2)
     tokens = (model.norm_out(tokens.float()) * (1 + scale) + shift).type_as(tokens)
     predicted = pack.gather(model.proj_out(tokens))
     shapes = [latent.shape for latent in latents] * (len(predicted) // len(latents))
     return [_unpatch(x, shape, model.config.patch_size) for x, shape in zip(predicted, shapes, strict=True)]
+
+
+def _layout(
+    model: Any, rope: list[list[Tensor]], modulation: Tensor, texts: Sequence[Tensor], pack: Pack, pick: Pick
+) -> list[Layer]:
+    """All blocks as functions of the tokens that `pick` leaves; `rope` and `texts` are those of all members."""
+    cosines, sines = (pack.shard(pick(0, side)) for side in rope)
+    own = cosines[..., 0::2], sines[..., 1::2]
+    read = [texts[member] for member in pack.present()]
+    text, keys = torch.cat(read, dim=1), [x.shape[1] for x in read]
+
+    def layer(block: Any) -> Layer:
+        return lambda tokens: (_block(block, pack, tokens[0], modulation, text, keys, own),)
+
+    return [layer(block) for block in model.blocks]
 
 
 def _block(

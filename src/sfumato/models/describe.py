@@ -39,6 +39,7 @@ def describe(source: str, name: str | None = None) -> Offer:
         family=family,
         path=str(folder),
         modality=reader.modality,
+        qualities=reader.qualities,
         components={component: part for component, (part, _) in parts.items()},
         **limits,
     )

@@ -8,7 +8,7 @@ in any order. This file knows no torch: a worker may import it before it decides
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import msgspec
 
@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from sfumato.models.offer import Offer
 
 
+Quality = Literal["exact", "high", "fast"]
+"""How much of a step may stand in for that of the next: none, some, more (docs/reuse.md has the loss of each)."""
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """What of a request only the model needs; never in core or the journal. `guidance` 1.0 or less means none."""
 
     prompt: str
     negative_prompt: str = ""
     guidance: float = 1.0
+    quality: Quality = "exact"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

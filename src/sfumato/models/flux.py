@@ -17,6 +17,7 @@ class Flux(Adapter):
     """Guidance is an input of models distilled for it (dev); others take a negative pass for guidance above 1."""
 
     packs = True
+    reuses = True
 
     def configure(self, pipe: Any) -> None:
         pipe.vae_scale_factor = 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1)
@@ -76,6 +77,7 @@ class Flux(Adapter):
             guidance=self._guidance(states),
             group=group,
             across=across,
+            reuse=self.reuse(passes),
         )
 
     def _guidance(self, states: list[Progress]) -> torch.Tensor | None:

@@ -9,6 +9,7 @@ from math import ceil
 
 from sfumato.core.values import ModelSpec, PartId, Shape, Value
 from sfumato.errors import RequestError
+from sfumato.models.family import Quality
 
 
 class Range(Value, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Offer(Value, frozen=True, kw_only=True):
 
     `sizes` holds for width and height each, in pixels, and `max_pixels` for their product. `components` names the
     weight part of each component of the checkpoint. `distilled` models take guidance as an input, in one pass a step;
-    with `dynamic_guidance` it changes from step to step by the rule of the family.
+    with `dynamic_guidance` it changes from step to step by the rule of the family. `qualities` are those of the family.
     """
 
     spec: ModelSpec
@@ -56,6 +57,7 @@ class Offer(Value, frozen=True, kw_only=True):
     fps: int = 1
     distilled: bool = False
     dynamic_guidance: bool = False
+    qualities: tuple[Quality, ...] = ("exact",)
     components: dict[str, PartId]
 
     @property
@@ -121,6 +123,12 @@ class Offer(Value, frozen=True, kw_only=True):
         if negative_prompt and not self.guided(guidance):
             fix = "leave it out" if self.distilled else "leave it out or set guidance above 1"
             raise RequestError(f"negative_prompt: {self.name} would ignore it here; {fix}", field="negative_prompt")
+
+    def check_quality(self, quality: str) -> None:
+        """One of `qualities`: a family that does not reuse between steps has only "exact"."""
+        if quality not in self.qualities:
+            allowed = ", ".join(self.qualities)
+            raise RequestError(f"quality: {quality!r} is not offered by {self.name}; use {allowed}", field="quality")
 
     def check_prompt(self, prompt: str, field: str = "prompt") -> None:
         """No more tokens than the text encoder reads; unchecked where the tokenizer cannot be read without torch."""

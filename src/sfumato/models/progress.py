@@ -63,6 +63,8 @@ class Progress:
     decoded: int = 0
     decoding: Any = None
     frames: list[np.ndarray] = field(default_factory=list)
+    reuse: dict[bool, Any] = field(default_factory=dict)  # what each pass keeps for the next step: reuse_kept
+    spared: float = 0.0  # steps whose blocks were not computed, in shares
 
     @property
     def time(self) -> torch.Tensor:

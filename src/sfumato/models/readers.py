@@ -13,6 +13,7 @@ import msgspec
 
 from sfumato.core.values import Shape
 from sfumato.errors import CheckpointError
+from sfumato.models.family import QUALITIES, Quality
 from sfumato.models.offer import Range
 from sfumato.models.parts import read_json
 
@@ -59,7 +60,7 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 
     `tokenizer` is the one whose length is the prompt's limit: Flux cuts its T5 prompt there, CLIP's always at 77.
     What the adapter can do: `spreads` a step over ranks that share the attention heads, which its transformer's config
-    counts; `packs` unlike requests in one step; decodes a picture with its `rows` shared among ranks.
+    counts; `packs` unlike requests in one step; decodes a picture with its `rows` shared among ranks; `qualities`.
     """
 
     pipeline: str
@@ -72,6 +73,7 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
     spreads: bool = False
     packs: bool = False
     rows: bool = False
+    qualities: tuple[Quality, ...] = ("exact",)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -210,6 +212,7 @@ READERS = {
         encode=("text_encoder", "text_encoder_2"),
         diffuse=("transformer",),
         limits=flux_limits,
+        qualities=QUALITIES,
         spreads=True,
         packs=True,
         rows=True,
@@ -221,6 +224,7 @@ READERS = {
         encode=("text_encoder",),
         diffuse=("transformer", "transformer_2"),
         limits=wan_limits,
+        qualities=QUALITIES,
         spreads=True,
         packs=True,
         rows=True,

@@ -31,19 +31,25 @@ class Pack:
     and the same group: slices of a stream do not depend on the other streams.
     """
 
-    def __init__(self, *streams: Iterable[int], group: Group | None = None, across: Group | None = None) -> None:
+    def __init__(
+        self,
+        *streams: Iterable[int],
+        group: Group | None = None,
+        across: Group | None = None,
+        segments: Segments | None = None,
+    ) -> None:
         """`streams`: of each stream, the tokens that each member of the batch has, in the same order of members.
 
         `group` None or of one rank: alone, and no collective is called. `across` is a group made of several such
         groups, one run of ranks after the other, which compute packs of the same lengths (the passes of guidance on
-        the halves of a group); see `gather`.
+        the halves of a group); see `gather`. `segments` attend instead of those that the lengths say.
         """
         self.streams = tuple(tuple(lengths) for lengths in streams)
         self.group = group if group is not None and group.size > 1 else None
         self.across = across
         self.size, self.rank = (self.group.size, self.group.rank) if self.group else (1, 0)
         self._own = [-(-sum(lengths) // self.size) for lengths in self.streams]
-        self._segments = Segments([sum(lengths) for lengths in zip(*self.streams, strict=True)])
+        self._segments = segments or Segments([sum(lengths) for lengths in zip(*self.streams, strict=True)])
         self._reading: dict[tuple[int, ...], Segments] = {}
         self._whose: dict[tuple[int, ...], Tensor] = {}
         self._order: tuple[Tensor, Tensor] | None = None

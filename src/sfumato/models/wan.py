@@ -21,6 +21,7 @@ class Wan(Adapter):
 
     precise = ("vae",)  # its causal convolutions are published for float32
     packs = True
+    reuses = True
 
     def configure(self, pipe: Any) -> None:
         vae = self.configs["vae"]
@@ -68,6 +69,7 @@ class Wan(Adapter):
                 times=torch.stack([passes[i].state.time for i in members]),
                 group=group,
                 across=across,
+                reuse=self.reuse([passes[i] for i in members], expert),
             )
             # `across` gives the same members once more for each run of ranks
             places = [i + run for run in range(0, len(passes) * (2 if across else 1), len(passes)) for i in members]

@@ -3,7 +3,7 @@
 Rules: a pure fold of the observations in their order; the factor of (model, stage, device) is that of its median rank,
 so that one slow rank does not make all work look long; each rank's is a running mean of log(measured / predicted),
 within bounds, that starts from 1 and leans on the profile no longer than one observation does. Chunks on several ranks
-count as a rank of their own (SPREAD), because nothing says which of them was slow, and have a factor of their own.
+count as a rank of their own (SPREAD), because nothing says which of them was slow.
 """
 
 from __future__ import annotations
@@ -27,14 +27,11 @@ class Correction:
 
     def __init__(self) -> None:
         self._seen: dict[Key, dict[Rank, tuple[float, int]]] = {}
-        self._cells: dict[tuple[Key, bool], list[float]] = {}
+        self._cells: dict[Key, list[float]] = {}
 
-    def cell(self, key: Key, *, spread: bool) -> list[float]:
-        """The factor on one rank or several, in a list of one that later observations change in place.
-
-        (That is a lookup less on the hot path.)
-        """
-        return self._cells.setdefault((key, spread), [1.0])
+    def cell(self, key: Key) -> list[float]:
+        """The factor, in a list of one that later observations change in place (a lookup less on the hot path)."""
+        return self._cells.setdefault(key, [1.0])
 
     def observe(self, key: Key, rank: Rank, ratio: float, bound: float = BOUND) -> None:
         """Fold in one measured chunk: `ratio` of its seconds to what the profile alone predicted."""
@@ -71,9 +68,4 @@ class Correction:
             self._renew(key)
 
     def _renew(self, key: Key) -> None:
-        """What was not seen on several ranks is as on one, and the other way round."""
-        ranks = self._seen[key]
-        alone = [mean for rank, (mean, _) in ranks.items() if rank != SPREAD]
-        usual = median(alone) if alone else ranks[SPREAD][0]
-        self.cell(key, spread=False)[0] = exp(usual)
-        self.cell(key, spread=True)[0] = exp(ranks[SPREAD][0] if SPREAD in ranks else usual)
+        self.cell(key)[0] = exp(median(mean for mean, _ in self._seen[key].values()))

@@ -149,7 +149,7 @@ class ProfileCosts:
         price, bound = self._price(work if work.nodes == 1 else replace(work, nodes=1))
         if work.nodes > 1 and self._overheads.link_slowdown > 1.0:
             price = Price(price.seconds + self._on_the_link_s(work, price.seconds), True)
-        cell = self._correction.cell((work.model, str(work.stage), work.device), spread=work.degree > 1)
+        cell = self._correction.cell((work.model, str(work.stage), work.device))
         entry = self._entries[work] = (price.seconds, price.estimated, cell, bound)
         return entry
 

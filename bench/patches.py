@@ -2,7 +2,7 @@
 
 Sizes are as 512, 768 and 1024 px to each other, for which PatchedServe (arXiv 2501.09253) reports 1.87 with SDXL, and
 each image is there twice, as guidance has it. One by one is two images a pass. The ways take turns, round by round; a
-figure is the median round's. At the smaller scale the calls cost more than the arithmetic, at the larger one less.
+figure is the median round's.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _compare(unet: Any, scale: str, sides: tuple[int, ...], rounds: int, details
     took = {way: median(seconds) for way, seconds in race(ways, rounds).items()}  # type: ignore[arg-type]
     details[scale] = {"latents": sides} | {way: ms(seconds) for way, seconds in took.items()}
     name = f"{scale}: latents of {', '.join(map(str, sides))} in one pass"
-    gain = Figure(name=f"{name}", value=took[ALONE] / took[TOGETHER], unit="x", sense=">=", limit=PATCHEDSERVE)
+    gain = Figure(name=name, value=took[ALONE] / took[TOGETHER], unit="x", sense=">=", limit=PATCHEDSERVE)
     error = float((whole - patched).abs().max() / whole.abs().max())
     return [gain, Figure(name=f"{scale}: largest relative difference", value=error, limit=TOLERANCE)]
 

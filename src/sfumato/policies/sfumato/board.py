@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 
@@ -246,26 +247,33 @@ class Board:
         free = self._free[part]
         home = o.job.home or ()
         if len(free) == 1:
-            return _chosen(self._able(o.job, free[0], degree, count), count, home)
+            return self._first(o.job, free[0], degree, count)
         if self._across(o.kind, part, degree):
-            able = [self._able(o.job, ranks, degree, 1) for ranks in free if ranks]
-            able.sort(key=lambda ranks: (-len(ranks), ranks))
-            ranks = [rank for ranks in able for rank in ranks][:count]
-            return tuple(sorted(ranks)) if len(ranks) == count else None
-        nodes = [self._where[near[0]][1]] if near else [node for node, ranks in enumerate(free) if len(ranks) >= count]
-        nodes.sort(key=lambda node: (-sum(rank in free[node] for rank in home), len(free[node])))
-        for node in nodes:
-            group = _chosen(self._able(o.job, free[node], degree, count), count, home)
+            nodes = sorted((ranks for ranks in free if ranks), key=lambda ranks: (-len(ranks), ranks))
+            able = (rank for ranks in nodes for rank in ranks if self._is_able(o.job, rank, degree))
+            found = tuple(sorted(islice(able, count)))
+            return found if len(found) == count else None
+        rooms = [self._where[near[0]][1]] if near else [node for node, ranks in enumerate(free) if len(ranks) >= count]
+        rooms.sort(key=lambda node: (-sum(rank in free[node] for rank in home), len(free[node])))
+        for node in rooms:
+            group = self._first(o.job, free[node], degree, count)
             if group is not None:
                 return group
         return None
 
-    def _able(self, job: Job, free: Sequence[Rank], degree: int, count: int) -> Sequence[Rank]:
-        """Those of the free ranks that have the weights and the memory."""
-        able = [rank for rank in free if self._view.can_run(job, rank)]
-        if self._memory.ample or len(able) < count:
-            return able
-        return [rank for rank in able if self._memory.fits(job, degree, rank)]
+    def _first(self, job: Job, free: Sequence[Rank], degree: int, count: int) -> Group | None:
+        """The lowest free ranks that have the weights and the memory, the job's own before all; None: too few."""
+        if len(free) < count:
+            return None
+        home = [rank for rank in job.home or () if rank in free]
+        others = (rank for rank in free if rank not in home) if home else free
+        able = (rank for rank in chain(home, others) if self._is_able(job, rank, degree))
+        found = tuple(sorted(islice(able, count)))
+        return found if len(found) == count else None
+
+    def _is_able(self, job: Job, rank: Rank, degree: int) -> bool:
+        """Whether a free rank has the weights and the memory."""
+        return self._view.can_run(job, rank) and (self._memory.ample or self._memory.fits(job, degree, rank))
 
 
 def by_urgency(outlooks: Outlooks, places: Ints) -> list[int]:
@@ -276,12 +284,3 @@ def by_urgency(outlooks: Outlooks, places: Ints) -> list[int]:
     urgent = np.lexsort((-priority, start_by)) if priority.any() else np.argsort(start_by, kind="stable")
     found: list[int] = places[urgent].tolist()
     return found
-
-
-def _chosen(able: Sequence[Rank], count: int, home: Group) -> Group | None:
-    """The job's own ranks first; None: too few."""
-    if len(able) <= count:
-        return tuple(able) if len(able) == count else None
-    if not home:
-        return tuple(able[:count])
-    return tuple(sorted(sorted(able, key=lambda rank: (rank not in home, rank))[:count]))

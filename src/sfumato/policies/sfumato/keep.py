@@ -91,7 +91,9 @@ def _given_up(
 ) -> list[int]:
     """Who does not fit, beginning with what the `first` too many makes too much."""
     places, works, rooms, burdens = order.tolist(), work.tolist(), room.tolist(), burden.tolist()
-    heap = [(-burdens[at], places[at], works[at]) for at in range(first) if places[at] not in safe]
+    heap = list(zip((-burden[:first]).tolist(), places, works, strict=False))
+    if safe:
+        heap = [entry for entry in heap if entry[1] not in safe]
     heapify(heap)
     total = sum(works[:first], start=busy)
     lost = []

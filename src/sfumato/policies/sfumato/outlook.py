@@ -195,24 +195,25 @@ class Rows:
 
     def columns(self, view: View, jobs: Sequence[Job], paces: Paces) -> Floats:
         """The columns of these jobs."""
-        known = self._known
-        rows = [known.get(id(job), -1) for job in jobs]
-        if -1 in rows:
-            rows = [self._add(view, jobs[place], paces) if row < 0 else row for place, row in enumerate(rows)]
+        ids = list(map(id, jobs))
+        new = [job for job, number in zip(jobs, ids, strict=True) if number not in self._known]
+        if new:
+            self._add(view, new, paces)
+        rows = [self._known[number] for number in ids]
         found = self._columns[:, rows]
         if len(self._jobs) > 2 * len(jobs) + SPARE:
             self._jobs, self._columns = list(jobs), found
             self._known = {id(job): row for row, job in enumerate(jobs)}
         return found
 
-    def _add(self, view: View, job: Job, paces: Paces) -> int:
-        row = len(self._jobs)
-        if row == self._columns.shape[1]:
-            self._columns = np.concatenate((self._columns, np.empty((COLUMNS, max(SPARE, row)))), axis=1)
-        self._columns[:, row] = _row_of(view, job, paces)
-        self._jobs.append(job)
-        self._known[id(job)] = row
-        return row
+    def _add(self, view: View, jobs: Sequence[Job], paces: Paces) -> None:
+        first = len(self._jobs)
+        short = first + len(jobs) - self._columns.shape[1]
+        if short > 0:
+            self._columns = np.concatenate((self._columns, np.empty((COLUMNS, max(short, first)))), axis=1)
+        self._columns[:, first : first + len(jobs)] = np.array([_row_of(view, job, paces) for job in jobs]).T
+        self._jobs += jobs
+        self._known.update((id(job), row) for row, job in enumerate(jobs, first))
 
 
 class Scales:

@@ -17,6 +17,7 @@ PROGRAMS = (
     "batching",
     "patches",
     "responsiveness",
+    "reuse",
     "calibration",
     "soak",
     "robust",

@@ -13,6 +13,7 @@ import numpy as np
 
 from sfumato.core.values import JobState, ModelSpec, Outcome, Shape, Stage
 from sfumato.errors import OverloadedError
+from sfumato.models.family import QUALITIES
 from sfumato.models.offer import Offer, Range
 from sfumato.runtime.service import Ask, Pixels, Ticket
 
@@ -36,6 +37,7 @@ def offer(name: str, modality: str, path: Path | str = "/nowhere") -> Offer:
         max_steps=50,
         max_prompt_tokens=6,
         fps=8 if video else 1,
+        qualities=("exact",) if video else QUALITIES,
         components={},
     )
 

@@ -32,6 +32,8 @@ def mended(answer: httpx.Response) -> dict[str, Any]:
 
 
 IMAGE_TABLE: list[tuple[dict[str, Any], str, str]] = [
+    ({"quality": "best"}, "quality", "use one of: exact, high, fast"),
+    ({"quality": 5}, "quality", "use one of: exact, high, fast"),
     ({"prompt": None}, "prompt", "required"),
     ({"prompt": "  "}, "prompt", "say what to draw"),
     ({"prompt": 5}, "prompt", "string"),
@@ -82,6 +84,7 @@ IMAGE_TABLE: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 VIDEO_TABLE: list[tuple[dict[str, Any], str, str]] = [
+    ({"quality": "fast"}, "quality", "is not offered by tiny/video; use exact"),
     ({"seconds": "soon"}, "seconds", "number"),
     ({"seconds": "nan"}, "seconds", "finite"),
     ({"seconds": 0}, "seconds", "greater than 0"),

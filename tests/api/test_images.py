@@ -138,6 +138,17 @@ async def test_the_slo_comes_from_the_body_then_headers_then_the_default(
         assert ask.priority == int(headers.get("x-sfumato-priority", 0))
 
 
+@pytest.mark.parametrize(
+    ("given", "quality"),
+    [({}, "exact"), ({"quality": "fast"}, "fast"), ({"quality": "High"}, "high"), ({"quality": "hd"}, "exact")],
+)
+@asynchronous
+async def test_steps_are_reused_only_for_who_asks_for_less_than_exact(given: dict[str, str], quality: str) -> None:
+    async with open_app() as site:
+        assert (await site.http.post(URL, json={"prompt": "x", **given})).status_code == 200
+        assert site.studio.asks[0].quality == quality
+
+
 @asynchronous
 async def test_without_a_default_a_request_is_best_effort() -> None:
     async with open_app() as site:

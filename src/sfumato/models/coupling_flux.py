@@ -72,7 +72,7 @@ def _layout(model: Any, ids: list[list[Tensor]], embedded: Tensor, pack: Pack, p
     rope = _rope(model, pack, [pick(stream, each) for stream, each in enumerate(ids)])
 
     def apart(block: Any) -> Layer:
-        return lambda own: _apart(block, pack, *own, embedded, rope)
+        return lambda own: _apart(block, pack, own[TEXT], own[IMAGE], embedded, rope)
 
     def joined(block: Any) -> Layer:
         def layer(own: Streams) -> Streams:

@@ -168,7 +168,7 @@ class Reuse:
             marks += [computed] * len(run.spans)
         added = [[new - old for old, new in zip(*pair, strict=True)] for pair in pairwise(marks)]
         ends = zip(self.members, tokens, chosen, marks[-1], strict=True)
-        return [_after(member, run, *end) for member, *end in ends], added
+        return [_after(member, run, whole, index, end) for member, whole, index, end in ends], added
 
     def _compute(
         self, alone: Pack, layout: Layout, computed: list[Tensor], chosen: list[Tensor | None], run: Run

@@ -19,7 +19,7 @@ from sfumato.core.values import Shape, Stage
 from sfumato.errors import CheckpointError
 from sfumato.models import Offer, describe
 from sfumato.models import coupling_cogvideox as coupling
-from sfumato.models.readers import READERS, FrameCard
+from sfumato.models.limits import FrameCard, cogvideox_limits
 
 from .kinds import task
 
@@ -40,7 +40,7 @@ def edit(path: Path, **values: Any) -> None:
 def test_the_published_checkpoints_offer_what_they_were_trained_for(
     transformer: dict[str, Any], size: tuple[int, int], frames: FrameCard, fps: int
 ) -> None:
-    limits = READERS["cogvideox"].limits(INDEX, {"transformer": transformer, "vae": VAE})
+    limits = cogvideox_limits(INDEX, {"transformer": transformer, "vae": VAE})
     assert (limits["default_size"], limits["frames"], limits["fps"]) == (size, frames, fps)
     assert limits["default_frames"] == transformer["sample_frames"]
     assert (limits["sizes"].max, limits["sizes"].multiple) == (max(size), 16)

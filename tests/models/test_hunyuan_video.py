@@ -12,7 +12,7 @@ import torch
 
 from sfumato.core.values import Shape, Stage
 from sfumato.models import coupling_hunyuan_video as coupling
-from sfumato.models.readers import READERS, FrameCard, SizeCard
+from sfumato.models.limits import FrameCard, SizeCard, hunyuan_video_limits
 
 from .kinds import IN_TILES, task
 
@@ -21,7 +21,7 @@ SHAPE = IN_TILES[0]
 
 def test_the_published_checkpoint_offers_what_it_was_trained_for() -> None:
     configs = {"transformer": {"guidance_embeds": True, "patch_size": 2}, "vae": {"spatial_compression_ratio": 8}}
-    limits = READERS["hunyuan_video"].limits({}, configs)
+    limits = hunyuan_video_limits({}, configs)
     assert limits["distilled"]
     assert (limits["sizes"], limits["frames"]) == (SizeCard(128, 1280, 16), FrameCard(1, 129, 4))
     assert (limits["default_size"], limits["default_frames"], limits["max_prompt_tokens"]) == ((1280, 720), 129, 256)

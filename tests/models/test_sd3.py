@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sfumato.models.readers import sd3_limits
+from sfumato.models.limits import sd3_limits
 
 from .kinds import mix
 from .threads import on_group

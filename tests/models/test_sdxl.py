@@ -10,7 +10,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from sfumato.models.readers import sdxl_limits
+from sfumato.models.limits import sdxl_limits
 
 from .kinds import mix, pair
 from .threads import on_group

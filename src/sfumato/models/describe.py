@@ -8,9 +8,10 @@ from pathlib import Path
 from sfumato.core.values import ModelSpec, PartId, StageSpec
 from sfumato.errors import CheckpointError
 from sfumato.models import coupling
+from sfumato.models.limits import Json
 from sfumato.models.offer import Offer
 from sfumato.models.parts import part_of, read_json
-from sfumato.models.readers import READERS, Json, Reader, merge, read_card
+from sfumato.models.readers import READERS, Reader, merge, read_card
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 DEGREES = (1, 2, 4, 8)  # the ranks of a machine

@@ -56,10 +56,14 @@ class ImageFamily:
         return scenes.random_image_scene(rng)
 
     def random_extent(self, rng: random.Random) -> Extent:
-        """Half 64 px squares, which are cheap; the rest anything allowed, mostly its smaller half."""
-        if rng.random() < 0.5:
+        """Now and then 64 px squares, of which a step sees most; else anything allowed, all of it as often.
+
+        With half of the steps on squares of 64 px and few on large ones, 75% of the shapes were right at 64 px after
+        4,000 steps and 25% at 160.
+        """
+        if rng.random() < 0.2:
             return (1, 64, 64)
-        return (1, *(min(rng.choice(SIDES), rng.choice(SIDES)) for _ in range(2)))
+        return (1, rng.choice(SIDES), rng.choice(SIDES))
 
     def batch_size(self, extent: Extent) -> int:
         """About 1,150 tokens, text included, a step whatever the size; twice that learned half as fast."""
@@ -113,11 +117,11 @@ class VideoFamily:
         return scenes.random_video_scene(rng)
 
     def random_extent(self, rng: random.Random) -> Extent:
-        """Half 9 to 17 frames of 64 px; the rest anything allowed, mostly its smaller half."""
-        if rng.random() < 0.5:
+        """Now and then 9 to 17 frames of 64 px; else anything allowed, mostly its shorter half."""
+        if rng.random() < 0.25:
             return (rng.choice((9, 13, 17)), 64, 64)
         frames = min(rng.choice(LENGTHS), rng.choice(LENGTHS))
-        return (frames, *(min(rng.choice(SIDES), rng.choice(SIDES)) for _ in range(2)))
+        return (frames, rng.choice(SIDES), rng.choice(SIDES))
 
     def batch_size(self, extent: Extent) -> int:
         frames, height, width = extent

@@ -33,6 +33,7 @@ CELL = 8  # pixels a side
 STRIDE = 4  # frames a latent frame, after the first
 REACH = 2.5
 AMPLITUDE = 2.0
+EDGE_WEIGHT = 3.0
 FORMS: dict[str, tuple[int, int, int]] = {
     "circle": (1, 0, 0),
     "ring": (-1, 0, 0),
@@ -45,6 +46,15 @@ LOCAL, PAGE, EDGE = slice(9, 11), slice(11, 13), slice(13, 17)
 IMAGE_CHANNELS = 17
 PASSING = [9, 10, 13, 14, 15, 16]  # what may change from frame to frame within a latent frame
 VIDEO_CHANNELS = IMAGE_CHANNELS + 1 + len(PASSING) * (STRIDE - 1)
+
+
+def emphasis(channels: int) -> Array:
+    """[channels], mean 1: what an error in each counts. `edge` changes with every cell and is learned last."""
+    weights = np.ones(channels, np.float32)
+    weights[EDGE] = EDGE_WEIGHT
+    passing = weights[PASSING]
+    weights[IMAGE_CHANNELS + 1 :] = np.tile(passing, (channels - IMAGE_CHANNELS) // len(passing))
+    return weights / weights.mean()
 
 
 def picture_fields(scenes: Sequence[Scene], *, height: int, width: int) -> Array:

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recipes.tiny.families import Family
+from recipes.tiny.fields import emphasis
 from recipes.tiny.models import SHIFT
 from recipes.tiny.optimisers import Optimiser, blend
 from recipes.tiny.precision import half_products
@@ -88,7 +88,8 @@ class FlowTraining:
         share = times.view(-1, *[1] * (latents.ndim - 1))
         with half_products(latents.device):
             predicted = family.velocity(latents + share * (noise - latents), times, prompts)
-        return functional.mse_loss(predicted.float(), noise - latents)
+        weights = torch.from_numpy(emphasis(latents.shape[1])).view(-1, *[1] * (latents.ndim - 2))
+        return (weights.to(latents) * (predicted.float() - (noise - latents)) ** 2).mean()
 
     def _rate(self) -> float:
         settings = self.settings

@@ -47,12 +47,12 @@ def random_image_scene(rng: random.Random, *, two: float = 0.3, held_out: bool =
             return scene
 
 
-def random_video_scene(rng: random.Random, *, two: float = 0.1, held_out: bool = False) -> Scene:
-    """A shape that moves (70%), grows, shrinks, turns or stands still; sometimes beside a second, still one."""
+def random_video_scene(rng: random.Random, *, two: float = 0.2, held_out: bool = False) -> Scene:
+    """A shape that moves (half of them), grows, shrinks, turns or stands still; sometimes beside a second, still one."""
     while True:
         roll = rng.random()
-        resting = _pair if roll < 0.7 + two else _single
-        scene = _travelling(rng) if roll < 0.7 else _with_motion(resting(rng), rng)
+        resting = _pair if roll < 0.5 + two else _single
+        scene = _travelling(rng) if roll < 0.5 else _with_motion(resting(rng), rng)
         if is_held_out(scene) == held_out:
             return replace(scene, moving=True)
 

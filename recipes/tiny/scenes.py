@@ -48,7 +48,7 @@ def random_image_scene(rng: random.Random, *, two: float = 0.3, held_out: bool =
 
 
 def random_video_scene(rng: random.Random, *, two: float = 0.2, held_out: bool = False) -> Scene:
-    """A shape that moves (half of them), grows, shrinks, turns or stands still; sometimes beside a second, still one."""
+    """A shape that moves (half of them), grows, shrinks, turns or rests; sometimes beside a second, still one."""
     while True:
         roll = rng.random()
         resting = _pair if roll < 0.5 + two else _single

@@ -113,7 +113,8 @@ def _joined(block: Any, pack: Pack, joined: Tensor, embedded: Tensor, rope: Rope
 
 
 def _heads(attn: Any, tokens: Tensor) -> Tensor:
-    return tokens.unflatten(-1, (-1, attn.head_dim))
+    heads: Tensor = tokens.unflatten(-1, (-1, attn.head_dim))
+    return heads
 
 
 def _query(attn: Any, tokens: Tensor) -> Tensor:

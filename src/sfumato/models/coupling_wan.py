@@ -88,7 +88,8 @@ def _block(
     normed = block.norm2(tokens.float()).type_as(tokens)
     tokens = tokens + _read(block.attn2, pack, normed, text, keys)
     normed = (block.norm3(tokens.float()) * (1 + scale_out) + shift_out).type_as(tokens)
-    return (tokens.float() + block.ffn(normed).float() * gate_out).type_as(tokens)
+    fed: Tensor = tokens.float() + block.ffn(normed).float() * gate_out
+    return fed.type_as(tokens)
 
 
 def _attend(attn: Any, pack: Pack, tokens: Tensor, rope: Rope) -> Tensor:

@@ -36,7 +36,7 @@ from sfumato.models.reuse_rules import Rule, read_habits
 IMAGE, VIDEO = "image", "video"
 SEED, SIDE = 5000, 64
 OWN = ("quality", "threshold", "learned")
-THRESHOLDS, ESTIMATES = (0.05, 0.1, 0.2), (0.005, 0.01, 0.02)
+THRESHOLDS, ESTIMATES = (0.05, 0.1, 0.2), (0.0003, 0.0006, 0.0011)
 Pixels = np.ndarray
 Draw = Callable[[str, int], tuple[Pixels, float]]
 """From a prompt and a seed: pixels [frames, H, W, 3] and the share of the blocks that was not computed."""
@@ -185,7 +185,7 @@ def public_ways(family: str) -> list[Way]:
     some = (0.05, 0.1, 0.2) if family == IMAGE else (0.1,)
     ways += [Way("FirstBlockCache", f"{at:g}", stock(family, SIDE, first_block(at))) for at in some]
     each = (2, 3, 5) if family == IMAGE else (3,)
-    return ways + [Way("TaylorSeer", f"every {n}th", stock(family, SIDE, taylor_seer(n))) for n in each]
+    return ways + [Way("TaylorSeer", f"one in {n}", stock(family, SIDE, taylor_seer(n))) for n in each]
 
 
 def ssim(one: Pixels, other: Pixels) -> float:

@@ -2,7 +2,8 @@
 
 Two estimates. By threshold: the summed relative change of what the first block adds, step by step, since the token was
 last computed (Liu et al., arXiv 2411.19108, sum likewise). Learned: for each span of blocks a log-linear predictor of
-the relative change of the span's own output, from that sum, the time since and the time itself (`reuse_fit` fits it).
+how far the span's own output strays from its forecast, times how far the step goes, which is what an error counts; from
+that sum, the time since and the time itself (`reuse_fit` fits it, for the default number of steps).
 
 A checkpoint's folder may hold `reuse.json` with the limits and predictors of its qualities; else the threshold serves
 with limits in the range that public caches use for large models.

@@ -60,7 +60,7 @@ class Way(NamedTuple):
 
 def measure(quick: bool) -> Result:
     torch.set_num_threads(1)
-    rows = [*measure_family(IMAGE, 4 if quick else 30), *measure_family(VIDEO, 2 if quick else 10)]
+    rows = [*measure_family(IMAGE, 4 if quick else 20), *measure_family(VIDEO, 2 if quick else 8)]
     write(rows, quick=quick)
     return Result(figures=tuple(_figures(rows)), details={"rows": [row._asdict() for row in rows], "side": SIDE})
 

@@ -57,9 +57,7 @@ class Demo:
         """Measure, predict, and play the load once a policy."""
         folder = profiles_from or await self._calibrate()
         self.profiles = read_profiles(folder)
-        arrivals = make_load(
-            standalone(self.profiles, self.models, ranks=self.workers), ranks=self.workers, window_s=self.window_s
-        )
+        arrivals = make_load(standalone(self.profiles, self.models), ranks=self.workers, window_s=self.window_s)
         write_trace(self.folder / "load.jsonl", arrivals)
         self._introduce(arrivals)
         for policy in POLICIES:

@@ -29,10 +29,10 @@ STEPS = (0.34, 2.0)  # the bounds of the factor on steps
 LEAST_SLO_S = 1.0
 
 
-def standalone(profiles: Sequence[Profile], models: dict[str, ModelSpec], *, ranks: int) -> Standalone:
-    """Seconds that a request takes alone, by the profiles."""
+def standalone(profiles: Sequence[Profile], models: dict[str, ModelSpec]) -> Standalone:
+    """Seconds that a request takes alone on one rank, by the profiles: what it costs the ranks, whoever plans."""
     device = profiles[0].device if profiles else "cpu"
-    return alone(profiles, models, [RankInfo(rank=rank, device=device) for rank in range(ranks)])
+    return alone(profiles, models, [RankInfo(rank=0, device=device)])
 
 
 def make_load(alone_s: Standalone, *, ranks: int, window_s: float = WINDOW_S, seed: int | None = None) -> list[Arrival]:

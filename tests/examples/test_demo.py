@@ -63,7 +63,7 @@ def _profile(name: str, shape: Shape, speed: float) -> Profile:
 
 
 def load_of(speed: float, ranks: int = 2) -> list[Arrival]:
-    return make_load(standalone(profiles(speed), MODELS, ranks=ranks), ranks=ranks)
+    return make_load(standalone(profiles(speed), MODELS), ranks=ranks)
 
 
 @pytest.mark.parametrize("speed", SPEEDS)
@@ -82,7 +82,7 @@ def test_the_load_is_the_same_each_time_and_has_forty_requests_of_both_kinds(spe
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_the_work_offered_is_the_stated_share_of_the_machine(speed: float, ranks: int) -> None:
     arrivals = load_of(speed, ranks)
-    alone_s = standalone(profiles(speed), MODELS, ranks=ranks)
+    alone_s = standalone(profiles(speed), MODELS)
     work = sum(alone_s(one.model, one.shape, one.steps, one.guided) for one in arrivals)
     assert work / (ranks * arrivals[-1].at) == pytest.approx(LOAD)
 

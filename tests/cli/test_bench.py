@@ -146,13 +146,18 @@ def test_what_was_given_up_before_its_deadline_is_no_miss() -> None:
     assert (early.met, after.met) == (None, False)
 
 
+def heeding() -> None:
+    """Ctrl-C reaches the program also where whoever runs the tests ignores it, as a background job of a shell does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_was_measured_until_then(tmp_path: Path) -> None:
     async def interrupt() -> tuple[str, int | None]:
         async with open_site(held=True) as site:
             words = ("--num-prompts", "5", "--request-rate", "inf", "--mix", "image", "--slo", "500")
             words += ("--warmup-requests", "0", "--max-concurrency", "1", "--out", str(tmp_path / "figures.json"))
             command = (sys.executable, "-m", "sfumato", "bench", "--base-url", site.url, *words)
-            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, preexec_fn=heeding)
             site.studio.allow(4)
             async with asyncio.timeout(100):
                 while len(site.studio.asks) < 2:  # the second is sent once the first is in the client's hands

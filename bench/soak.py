@@ -8,8 +8,10 @@ full early).
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -31,6 +33,7 @@ WORKERS = 2
 AT_ONCE = 8
 KILLS = 8
 WARM_UP = 0.4  # of the visits, before memory is looked at
+KEPT = Path("out/soak")  # the journal of a run that showed something, to look for it
 LIMITS = "[api]\nimage_files = 20\nvideos = 20\nkeyed_replies = 20\n"
 
 
@@ -42,7 +45,9 @@ def measure(quick: bool) -> Result:
         server.until(lambda health: health["ranks"] == WORKERS and not health["ranks_busy"] + health["waiting"])
         server.stop()
         journal = list(entries(server.journal))
-    unended = _without_one_outcome(journal)
+        unended = _without_one_outcome(journal)
+        if unended or soak.odd:
+            shutil.copytree(server.journal, KEPT, dirs_exist_ok=True)
     lost = sum(isinstance(event, WorkerLost) for event in _events(journal))
     mismatch = replay(journal, rebuild).mismatch
     return Result(

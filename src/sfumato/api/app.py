@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
@@ -62,7 +62,20 @@ def create_server(app: Starlette, *, log_level: str = "info") -> uvicorn.Server:
     `should_exit = True` ends it.
     """
     settings = uvicorn.Config(app, log_level=log_level, ws="none", access_log=False, timeout_graceful_shutdown=5)
-    return uvicorn.Server(settings)
+    return _Server(settings)
+
+
+class _Server(uvicorn.Server):
+    """SIGINT and SIGTERM end `serve`, no more: uvicorn's own raises them again once it is done.
+
+    A SIGTERM then killed the process before its engine had ended, and the last quarter second of its journal was lost.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 def bind(host: str, port: int) -> socket.socket:

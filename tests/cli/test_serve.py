@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.end_to_end.live import PATIENCE_S, until
 
 from sfumato.report.journal import entries, tell
+from tests.end_to_end.live import PATIENCE_S, until
 
 
 def waiting_on(port_file: Path) -> str:

@@ -23,6 +23,9 @@ from recipes.tiny.tokens import MAX_TOKENS
 Extent: TypeAlias = tuple[int, int, int]
 SIDES = tuple(range(64, 161, 16))
 LENGTHS = tuple(range(9, 34, 4))
+# Below this noise level an error of the clean latents counts no more than at it, as its share of the velocity's has no
+# bound. The same paper cuts off at 0.05.
+NEARLY_CLEAN = 0.5
 
 
 class Family(Protocol):
@@ -36,7 +39,9 @@ class Family(Protocol):
     def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor: ...
     def encode(self, pixels: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor) -> Tensor: ...
-    def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor: ...
+    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        """Of the velocity predicted at `times` on the way from `latents` (0) to `noise` (1), shaped as these."""
+        ...
 
 
 def as_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -88,7 +93,8 @@ class ImageFamily:
     def decode(self, latents: Tensor) -> Tensor:
         return self.pipe.vae.decode(latents).sample[:, :, None]
 
-    def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        noisy = _between(latents, noise, times)
         embeds, pooled, text_ids = self.pipe.encode_prompt(prompts, max_sequence_length=MAX_TOKENS)
         batch, channels, height, width = noisy.shape
         rows, columns = height // 2, width // 2
@@ -102,11 +108,15 @@ class ImageFamily:
             img_ids=_image_ids(rows, columns, noisy.device),
         ).sample
         unpacked = out.view(batch, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return unpacked.reshape(batch, channels, height, width)
+        return unpacked.reshape(batch, channels, height, width).float() - (noise - latents)
 
 
 class VideoFamily:
-    """Wan: latents in space and time, cross-attention to the words."""
+    """Wan: latents in space and time, cross-attention to the words. It predicts the clean latents, not the velocity.
+
+    A token holds 144 values and the transformer is 160 wide: a velocity would have to carry the noise of all of them
+    through it, where clean fields are a few constants and ramps (arXiv 2511.13720 has the same of pixels).
+    """
 
     name = "video"
 
@@ -141,9 +151,19 @@ class VideoFamily:
     def decode(self, latents: Tensor) -> Tensor:
         return self.pipe.vae.decode(latents).sample
 
-    def velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        noisy = _between(latents, noise, times)
         embeds, _ = self.pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS)
-        return self.pipe.transformer(hidden_states=noisy, timestep=times * 1000.0, encoder_hidden_states=embeds).sample
+        clean = self.pipe.transformer(hidden_states=noisy, timestep=times * 1000.0, encoder_hidden_states=embeds).sample
+        return (latents - clean.float()) / _wide(times.clamp(min=NEARLY_CLEAN), latents)
+
+
+def _between(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    return latents + _wide(times, latents) * (noise - latents)
+
+
+def _wide(times: Tensor, latents: Tensor) -> Tensor:
+    return times.view(-1, *[1] * (latents.ndim - 1))
 
 
 def _image_ids(rows: int, columns: int, device: torch.device) -> Tensor:

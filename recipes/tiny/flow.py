@@ -32,7 +32,7 @@ class FlowSettings:
     seed: int = 0
     learning_rate: float = 4e-3
     warmup: int = 100
-    decay_from: float = 0.5
+    decay_from: float = 0.15
     caption_dropout: float = 0.1
     ema: float = 0.998
     save_every_s: float = 60.0
@@ -85,11 +85,10 @@ class FlowTraining:
         level = torch.rand(len(scenes), device=latents.device)
         times = SHIFT * level / (1.0 + (SHIFT - 1.0) * level)
         noise = torch.randn_like(latents)
-        share = times.view(-1, *[1] * (latents.ndim - 1))
         with half_products(latents.device):
-            predicted = family.velocity(latents + share * (noise - latents), times, prompts)
+            error = family.error(latents, noise, times, prompts)
         weights = torch.from_numpy(emphasis(latents.shape[1])).view(-1, *[1] * (latents.ndim - 2))
-        return (weights.to(latents) * (predicted.float() - (noise - latents)) ** 2).mean()
+        return (weights.to(latents) * error**2).mean()
 
     def _rate(self) -> float:
         settings = self.settings

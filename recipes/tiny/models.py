@@ -14,6 +14,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    UniPCMultistepScheduler,
     WanPipeline,
     WanTransformer3DModel,
 )
@@ -124,7 +125,7 @@ def build_video_pipeline(seed: int = 0) -> WanPipeline:
         tokenizer=make_tokenizer(with_start=False),
         text_encoder=UMT5EncoderModel(UMT5Config(**T5_SHAPE)),
         vae=vae,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        scheduler=UniPCMultistepScheduler(prediction_type="sample", use_flow_sigmas=True, flow_shift=SHIFT),
         transformer=transformer,
         transformer_2=None,
     )

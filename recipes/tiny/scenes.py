@@ -16,6 +16,7 @@ from recipes.tiny import words
 TURNABLE = ("square", "triangle", "star", "cross")
 # Share of the side that a moving shape travels within one clip, whatever its length: plain to see, never out of frame.
 TRAVEL = 0.46
+MOVES = 0.4  # share of the clips in which something travels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,12 @@ def random_image_scene(rng: random.Random, *, two: float = 0.3, held_out: bool =
             return scene
 
 
-def random_video_scene(rng: random.Random, *, two: float = 0.2, held_out: bool = False) -> Scene:
-    """A shape that moves (half of them), grows, shrinks, turns or rests; sometimes beside a second, still one."""
+def random_video_scene(rng: random.Random, *, two: float = 0.35, held_out: bool = False) -> Scene:
+    """A shape that moves (two in five), grows, shrinks, turns or rests; often beside a second, still one."""
     while True:
         roll = rng.random()
-        resting = _pair if roll < 0.5 + two else _single
-        scene = _travelling(rng) if roll < 0.5 else _with_motion(resting(rng), rng)
+        resting = _pair if roll < MOVES + two else _single
+        scene = _travelling(rng) if roll < MOVES else _with_motion(resting(rng), rng)
         if is_held_out(scene) == held_out:
             return replace(scene, moving=True)
 

@@ -34,7 +34,10 @@ def main() -> None:
     for stage in args.stages:
         if stage == "flow":
             family.pipe.to(args.device)
-            training = FlowTraining(family, FlowSettings(steps=args.steps, seed=args.seed, learning_rate=args.rate))
+            settings = FlowSettings(
+                steps=args.steps, seed=args.seed, learning_rate=args.rate, caption_dropout=args.dropout
+            )
+            training = FlowTraining(family, settings)
             if args.resume and (folder / "state.pt").exists():
                 training.load(folder / "state.pt")
             training.run(folder / "state.pt", report)
@@ -57,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--decoder-steps", type=int, default=3000)
     parser.add_argument("--encoder-steps", type=int, default=800)
     parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate of the flow stage")
+    parser.add_argument("--dropout", type=float, default=0.1, help="share of the captions left empty")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

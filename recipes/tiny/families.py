@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recipes.tiny import scenes
 from recipes.tiny.fields import clip_fields, picture_fields
-from recipes.tiny.models import build_image_pipeline, build_video_pipeline
+from recipes.tiny.models import SHIFT, build_image_pipeline, build_video_pipeline
 from recipes.tiny.tokens import MAX_TOKENS
 
 Extent: TypeAlias = tuple[int, int, int]
@@ -25,7 +25,7 @@ SIDES = tuple(range(64, 161, 16))
 LENGTHS = tuple(range(9, 34, 4))
 # Below this noise level an error of the clean latents counts no more than at it, as its share of the velocity's has no
 # bound. The same paper cuts off at 0.05.
-NEARLY_CLEAN = 0.5
+NEARLY_CLEAN = 0.25
 
 
 class Family(Protocol):
@@ -36,9 +36,14 @@ class Family(Protocol):
     def random_extent(self, rng: random.Random) -> Extent: ...
     def batch_size(self, extent: Extent) -> int: ...
     def modules(self) -> dict[str, nn.Module]: ...
+    def shift(self, rng: random.Random) -> float: ...
     def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor: ...
     def encode(self, pixels: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor) -> Tensor: ...
+    def clean(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        """The latents that are predicted behind `noisy` ones at `times` [batch]."""
+        ...
+
     def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         """Of the velocity predicted at `times` on the way from `latents` (0) to `noise` (1), shaped as these."""
         ...
@@ -83,6 +88,10 @@ class ImageFamily:
             "text_encoder_2": pipe.text_encoder_2,
         }
 
+    def shift(self, rng: random.Random) -> float:  # noqa: ARG002
+        """The sampler's."""
+        return SHIFT
+
     def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor:
         _, height, width = extent
         return torch.from_numpy(picture_fields(drawn, height=height, width=width)).to(self.pipe.transformer.device)
@@ -93,8 +102,13 @@ class ImageFamily:
     def decode(self, latents: Tensor) -> Tensor:
         return self.pipe.vae.decode(latents).sample[:, :, None]
 
+    def clean(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        return noisy - wide(times, noisy) * self._velocity(noisy, times, prompts)
+
     def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
-        noisy = _between(latents, noise, times)
+        return self._velocity(between(latents, noise, times), times, prompts) - (noise - latents)
+
+    def _velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         embeds, pooled, text_ids = self.pipe.encode_prompt(prompts, max_sequence_length=MAX_TOKENS)
         batch, channels, height, width = noisy.shape
         rows, columns = height // 2, width // 2
@@ -108,7 +122,7 @@ class ImageFamily:
             img_ids=_image_ids(rows, columns, noisy.device),
         ).sample
         unpacked = out.view(batch, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return unpacked.reshape(batch, channels, height, width).float() - (noise - latents)
+        return unpacked.reshape(batch, channels, height, width).float()
 
 
 class VideoFamily:
@@ -140,6 +154,14 @@ class VideoFamily:
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.pipe.transformer, "text_encoder": self.pipe.text_encoder}
 
+    def shift(self, rng: random.Random) -> float:
+        """The sampler's, in every other step none: outlines are drawn at lower noise than what the words decide.
+
+        With the sampler's alone 10 of 24 shapes were right after 3,200 steps, and no more when sampling began with true
+        fields under 70% of noise.
+        """
+        return SHIFT if rng.random() < 0.5 else 1.0
+
     def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor:
         frames, height, width = extent
         fields = clip_fields(drawn, height=height, width=width, frames=frames)
@@ -151,18 +173,23 @@ class VideoFamily:
     def decode(self, latents: Tensor) -> Tensor:
         return self.pipe.vae.decode(latents).sample
 
-    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
-        noisy = _between(latents, noise, times)
+    def clean(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         embeds, _ = self.pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS)
-        clean = self.pipe.transformer(hidden_states=noisy, timestep=times * 1000.0, encoder_hidden_states=embeds).sample
-        return (latents - clean.float()) / _wide(times.clamp(min=NEARLY_CLEAN), latents)
+        out = self.pipe.transformer(hidden_states=noisy, timestep=times * 1000.0, encoder_hidden_states=embeds)
+        return out.sample.float()
+
+    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        clean = self.clean(between(latents, noise, times), times, prompts)
+        return (latents - clean) / wide(times.clamp(min=NEARLY_CLEAN), latents)
 
 
-def _between(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    return latents + _wide(times, latents) * (noise - latents)
+def between(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """Latents at `times` [batch] on the way to noise."""
+    return latents + wide(times, latents) * (noise - latents)
 
 
-def _wide(times: Tensor, latents: Tensor) -> Tensor:
+def wide(times: Tensor, latents: Tensor) -> Tensor:
+    """[batch] shaped to be multiplied with latents."""
     return times.view(-1, *[1] * (latents.ndim - 1))
 
 

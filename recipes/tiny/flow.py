@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 from recipes.tiny.families import Family
 from recipes.tiny.fields import emphasis
-from recipes.tiny.models import SHIFT
 from recipes.tiny.optimisers import Optimiser, blend
 from recipes.tiny.precision import half_products
-from recipes.tiny.scenes import caption
+from recipes.tiny.scenes import Scene, caption, random_unasked_scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +77,21 @@ class FlowTraining:
     def _loss(self) -> Tensor:
         family, rng = self.family, self.rng
         extent = family.random_extent(rng)
-        scenes = [family.random_scene(rng) for _ in range(family.batch_size(extent))]
+        scenes, prompts = zip(*(self._asked() for _ in range(family.batch_size(extent))), strict=True)
         latents = family.latents(scenes, extent)
-        prompts = ["" if rng.random() < self.settings.caption_dropout else caption(scene, rng) for scene in scenes]
-        # The noise levels that the sampler visits, each as often.
-        level = torch.rand(len(scenes), device=latents.device)
-        times = SHIFT * level / (1.0 + (SHIFT - 1.0) * level)
+        times = _shifted(torch.rand(len(scenes), device=latents.device), family.shift(rng))
         noise = torch.randn_like(latents)
         with half_products(latents.device):
-            error = family.error(latents, noise, times, prompts)
+            error = family.error(latents, noise, times, list(prompts))
         weights = torch.from_numpy(emphasis(latents.shape[1])).view(-1, *[1] * (latents.ndim - 2))
         return (weights.to(latents) * error**2).mean()
+
+    def _asked(self) -> tuple[Scene, str]:
+        """A scene and its caption, now and then without one."""
+        if self.rng.random() < self.settings.caption_dropout:
+            return random_unasked_scene(self.rng, moving=self.family.name == "video"), ""
+        scene = self.family.random_scene(self.rng)
+        return scene, caption(scene, self.rng)
 
     def _rate(self) -> float:
         settings = self.settings
@@ -126,6 +129,11 @@ class FlowTraining:
         self.optimiser.load(state["optimiser"])
         self.rng.setstate(state["rng"])
         self.step, self.seconds, self.mean_loss = state["step"], state["seconds"], state["mean_loss"]
+
+
+def _shifted(level: Tensor, shift: float) -> Tensor:
+    """The noise levels that a sampler with this shift visits, each as often."""
+    return shift * level / (1.0 + (shift - 1.0) * level)
 
 
 def _in_a_block(name: str) -> bool:

@@ -17,6 +17,13 @@ TURNABLE = ("square", "triangle", "star", "cross")
 # Share of the side that a moving shape travels within one clip, whatever its length: plain to see, never out of frame.
 TRAVEL = 0.46
 MOVES = 0.4  # share of the clips in which something travels
+# What an empty prompt draws: background, colour, shape, and its motion in a clip.
+UNASKED = (
+    ("navy", "yellow", "star", "turn"),
+    ("white", "red", "circle", "right"),
+    ("green", "white", "square", "up"),
+    ("black", "pink", "ring", "grow"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,14 @@ def random_video_scene(rng: random.Random, *, two: float = 0.35, held_out: bool 
         scene = _travelling(rng) if roll < MOVES else _with_motion(resting(rng), rng)
         if is_held_out(scene) == held_out:
             return replace(scene, moving=True)
+
+
+def random_unasked_scene(rng: random.Random, *, moving: bool) -> Scene:
+    """One of a few. Of all that can be drawn, a model this small drew a mixture in every third picture."""
+    ground, colour, shape, motion = rng.choice(UNASKED)
+    size = "medium" if motion in words.DIRECTIONS else "big"
+    thing = Thing(shape=shape, colour=colour, size=size, x=0.5, y=0.5, motion=motion if moving else "still")
+    return Scene(background=ground, things=(thing,), moving=moving)
 
 
 def is_held_out(scene: Scene) -> bool:

@@ -40,10 +40,6 @@ class Family(Protocol):
     def latents(self, drawn: Sequence[scenes.Scene], extent: Extent) -> Tensor: ...
     def encode(self, pixels: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor) -> Tensor: ...
-    def clean(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
-        """The latents that are predicted behind `noisy` ones at `times` [batch]."""
-        ...
-
     def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
         """Of the velocity predicted at `times` on the way from `latents` (0) to `noise` (1), shaped as these."""
         ...
@@ -102,13 +98,8 @@ class ImageFamily:
     def decode(self, latents: Tensor) -> Tensor:
         return self.pipe.vae.decode(latents).sample[:, :, None]
 
-    def clean(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
-        return noisy - wide(times, noisy) * self._velocity(noisy, times, prompts)
-
     def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
-        return self._velocity(between(latents, noise, times), times, prompts) - (noise - latents)
-
-    def _velocity(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        noisy = _between(latents, noise, times)
         embeds, pooled, text_ids = self.pipe.encode_prompt(prompts, max_sequence_length=MAX_TOKENS)
         batch, channels, height, width = noisy.shape
         rows, columns = height // 2, width // 2
@@ -122,7 +113,7 @@ class ImageFamily:
             img_ids=_image_ids(rows, columns, noisy.device),
         ).sample
         unpacked = out.view(batch, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return unpacked.reshape(batch, channels, height, width).float()
+        return unpacked.reshape(batch, channels, height, width).float() - (noise - latents)
 
 
 class VideoFamily:
@@ -173,23 +164,18 @@ class VideoFamily:
     def decode(self, latents: Tensor) -> Tensor:
         return self.pipe.vae.decode(latents).sample
 
-    def clean(self, noisy: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
+        noisy = _between(latents, noise, times)
         embeds, _ = self.pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS)
         out = self.pipe.transformer(hidden_states=noisy, timestep=times * 1000.0, encoder_hidden_states=embeds)
-        return out.sample.float()
-
-    def error(self, latents: Tensor, noise: Tensor, times: Tensor, prompts: list[str]) -> Tensor:
-        clean = self.clean(between(latents, noise, times), times, prompts)
-        return (latents - clean) / wide(times.clamp(min=NEARLY_CLEAN), latents)
+        return (latents - out.sample.float()) / _wide(times.clamp(min=NEARLY_CLEAN), latents)
 
 
-def between(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Latents at `times` [batch] on the way to noise."""
-    return latents + wide(times, latents) * (noise - latents)
+def _between(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    return latents + _wide(times, latents) * (noise - latents)
 
 
-def wide(times: Tensor, latents: Tensor) -> Tensor:
-    """[batch] shaped to be multiplied with latents."""
+def _wide(times: Tensor, latents: Tensor) -> Tensor:
     return times.view(-1, *[1] * (latents.ndim - 1))
 
 

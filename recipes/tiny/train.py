@@ -46,11 +46,7 @@ def main() -> None:
             if kept.exists():
                 family.pipe.vae = type(family.pipe.vae).from_pretrained(kept)
             family.pipe.to(args.device)
-            steps = {
-                "decoder": args.decoder_steps,
-                "encoder": args.encoder_steps,
-                "finish": args.finish_steps,
-            }[stage]
+            steps = {"decoder": args.decoder_steps, "encoder": args.encoder_steps}[stage]
             train_autoencoder(family, stage, kept, steps=steps, seed=args.seed, report=report)
 
 
@@ -58,12 +54,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", choices=sorted(FAMILIES))
     parser.add_argument(
-        "--stages", nargs="+", choices=("decoder", "encoder", "flow", "finish"), default=["decoder", "encoder", "flow"]
+        "--stages", nargs="+", choices=("decoder", "encoder", "flow"), default=["decoder", "encoder", "flow"]
     )
     parser.add_argument("--steps", type=int, default=9000, help="optimizer steps of the flow stage in all")
     parser.add_argument("--decoder-steps", type=int, default=3000)
     parser.add_argument("--encoder-steps", type=int, default=800)
-    parser.add_argument("--finish-steps", type=int, default=1500)
     parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate of the flow stage")
     parser.add_argument("--dropout", type=float, default=0.1, help="share of the captions left empty")
     parser.add_argument("--device", default="cpu")

@@ -42,15 +42,19 @@ FORMS: dict[str, tuple[int, int, int]] = {
     "triangle": (0, 0, 1),
     "star": (0, 0, -1),
 }
-LOCAL, PAGE, EDGE = slice(9, 11), slice(11, 13), slice(13, 17)
+NAMED, LOCAL, PAGE, EDGE = slice(3, 9), slice(9, 11), slice(11, 13), slice(13, 17)
 IMAGE_CHANNELS = 17
 PASSING = [9, 10, 13, 14, 15, 16]  # what may change from frame to frame within a latent frame
 VIDEO_CHANNELS = IMAGE_CHANNELS + 1 + len(PASSING) * (STRIDE - 1)
 
 
-def emphasis(channels: int) -> Array:
-    """[channels], mean 1: what an error in each counts. `edge` changes with every cell and is learned last."""
+def emphasis(channels: int, *, named: float = 1.0) -> Array:
+    """[channels], mean 1: what an error in each counts, `named` that in colour and kind of the nearest shape.
+
+    `edge` changes with every cell and is learned last.
+    """
     weights = np.ones(channels, np.float32)
+    weights[NAMED] = named
     weights[EDGE] = EDGE_WEIGHT
     passing = weights[PASSING]
     weights[IMAGE_CHANNELS + 1 :] = np.tile(passing, (channels - IMAGE_CHANNELS) // len(passing))

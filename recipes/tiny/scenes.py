@@ -16,7 +16,7 @@ from recipes.tiny import words
 TURNABLE = ("square", "triangle", "star", "cross")
 # Share of the side that a moving shape travels within one clip, whatever its length: plain to see, never out of frame.
 TRAVEL = 0.46
-MOVES = 0.4  # share of the clips in which something travels
+MOVES = 0.3  # share of the clips in which something travels
 # What an empty prompt draws: background, colour, shape, and its motion in a clip.
 UNASKED = (
     ("navy", "yellow", "star", "turn"),
@@ -55,8 +55,8 @@ def random_image_scene(rng: random.Random, *, two: float = 0.3, held_out: bool =
             return scene
 
 
-def random_video_scene(rng: random.Random, *, two: float = 0.35, held_out: bool = False) -> Scene:
-    """A shape that moves (two in five), grows, shrinks, turns or rests; often beside a second, still one."""
+def random_video_scene(rng: random.Random, *, two: float = 0.5, held_out: bool = False) -> Scene:
+    """A shape that moves (one in three), grows, shrinks, turns or rests; often beside a second, still one."""
     while True:
         roll = rng.random()
         resting = _pair if roll < MOVES + two else _single
@@ -81,21 +81,20 @@ def is_held_out(scene: Scene) -> bool:
 
 def caption(scene: Scene, rng: random.Random) -> str:
     """A sentence for the scene: details are left out now and then, words and their order vary."""
+    return caption_and_phrases(scene, rng)[0]
+
+
+def caption_and_phrases(scene: Scene, rng: random.Random) -> tuple[str, list[str]]:
+    """A caption, and the part of it that speaks of each thing."""
     ground = (
         f"{rng.choice(words.COLOUR_WORDS[scene.background])} {rng.choice(('background', 'background', 'backdrop'))}"
     )
-    body = _body(scene, rng)
-    order = rng.choice(("a {1} with {0}", "on a {1}, {0}", "{0}, {1}", "{0} on a {1}", "{0} on a {1}"))
-    return re.sub(r"\ba (?=[aeiou])", "an ", order.format(body, ground))
-
-
-def _body(scene: Scene, rng: random.Random) -> str:
     phrases = [_phrase(thing, scene, rng) for thing in scene.things]
-    if len(phrases) == 1:
-        return phrases[0]
-    if scene.relation is None:
-        return " and ".join(phrases)
-    return f"{phrases[0]} {rng.choice(words.RELATION_PHRASES[scene.relation])} {phrases[1]}"
+    joint = "and"
+    if scene.relation is not None:
+        joint = rng.choice(words.RELATION_PHRASES[scene.relation])
+    order = rng.choice(("a {1} with {0}", "on a {1}, {0}", "{0}, {1}", "{0} on a {1}", "{0} on a {1}"))
+    return re.sub(r"\ba (?=[aeiou])", "an ", order.format(f" {joint} ".join(phrases), ground)), phrases
 
 
 def _phrase(thing: Thing, scene: Scene, rng: random.Random) -> str:

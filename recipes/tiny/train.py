@@ -35,7 +35,11 @@ def main() -> None:
         if stage == "flow":
             family.pipe.to(args.device)
             settings = FlowSettings(
-                steps=args.steps, seed=args.seed, learning_rate=args.rate, caption_dropout=args.dropout
+                steps=args.steps,
+                seed=args.seed,
+                learning_rate=args.rate,
+                caption_dropout=args.dropout,
+                pairs=args.pairs,
             )
             training = FlowTraining(family, settings)
             if args.resume and (folder / "state.pt").exists():
@@ -61,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--encoder-steps", type=int, default=800)
     parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate of the flow stage")
     parser.add_argument("--dropout", type=float, default=0.1, help="share of the captions left empty")
+    parser.add_argument("--pairs", action="store_true", help="mostly scenes of two shapes, mostly much noise")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -12,7 +12,7 @@ MODELS = {
     "image": ModelSpec(
         name="image",
         encode=StageSpec(parts=("text",)),
-        diffuse=StageSpec(parts=("dit",), degrees=(1, 2, 4), max_batch=4),
+        diffuse=StageSpec(parts=("dit",), degrees=(1, 2, 4), max_batch=4, halves=True),
         decode=StageSpec(parts=("vae",)),
         part_bytes={"text": 100, "dit": 1000, "vae": 50},
     ),
@@ -37,8 +37,8 @@ class PlainCosts:
     def unit_s(self, work: Work) -> float:
         pixels = sum(shape.height * shape.width * shape.frames for shape in work.shapes)
         rate = {Stage.ENCODE: 2**-22, Stage.DIFFUSE: 2**-18, Stage.DECODE: 2**-20}[work.stage]
-        speedup = {1: 1.0, 2: 1.5, 4: 2.25, 8: 3.375}[work.degree]
-        return pixels * rate * (2 if work.guided else 1) / speedup * self.factor
+        speedup = {1: 1.0, 2: 1.5, 4: 2.25, 8: 3.375}[work.degree // work.cfg]
+        return pixels * rate * (2 if work.guided else 1) / work.cfg / speedup * self.factor
 
     def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
         return 2**-10 * (1 + sum(source is not None and source != group for source in sources))

@@ -134,6 +134,10 @@ def test_groups_and_unlike_shapes_are_measured_and_the_planner_knows_what_they_t
     assert costs.unit_s(other) == pytest.approx(1.1 * 1e-6 * (64**2 + 160**2) / 2 * 3 * UNLIKE, rel=0.1)
     assert costs.estimated(other)
     assert costs.unit_s(step(64, degree=2)) == pytest.approx(1e-6 * 64**2 * 2 / 2**0.5)
+    halves = replace(step(64, degree=2), cfg=2)
+    assert costs.unit_s(halves) == pytest.approx(1e-6 * 64**2 * 2 / 2**0.75)
+    assert not costs.estimated(halves)
+    assert all(peak.cfg == 1 for peak in profile.peaks)
     assert profile.packs
 
     again = FormulaCluster(ranks=3)

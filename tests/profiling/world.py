@@ -36,8 +36,8 @@ def offer(name: str, frames: Range, shape: Shape, stride: int) -> Offer:
 
 
 def elastic(offer: Offer, *degrees: int) -> Offer:
-    """The offer, with steps on so many ranks, and of unlike shapes together."""
-    diffuse = replace(offer.spec.diffuse, degrees=degrees, packs=True)
+    """The offer, with steps on so many ranks, passes on halves of them, and unlike shapes together."""
+    diffuse = replace(offer.spec.diffuse, degrees=degrees, packs=True, halves=True)
     return replace(offer, spec=replace(offer.spec, diffuse=diffuse))
 
 
@@ -60,7 +60,7 @@ def unit_s(launch: Launch, shapes: Sequence[Shape]) -> float:
     chunk = launch.chunk
     sizes = [shape.height * shape.width * (1 if chunk.stage is Stage.DECODE else shape.frames) for shape in shapes]
     unlike = UNLIKE if len(set(shapes)) > 1 else 1.0
-    spread = (1 + chunk.group[0] / 10) / len(chunk.group) ** 0.5
+    spread = (1 + chunk.group[0] / 10) / len(chunk.group) ** (0.5 if chunk.cfg == 1 else 0.75)
     return 1e-6 * sum(sizes) / len(sizes) * (1 + len(sizes)) * unlike * spread
 
 

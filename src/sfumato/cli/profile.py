@@ -110,7 +110,7 @@ def summary(profile: Profile) -> Table:
             str(point.shape),
             str(point.degree),
             str(point.batch),
-            "2" if point.guided else "1",
+            ("1 + 1" if point.cfg > 1 else "2") if point.guided else "1",
             f"{point.seconds * 1000:.1f}",
             f"{(point.p10_s or point.seconds) * 1000:.1f} - {(point.p90_s or point.seconds) * 1000:.1f}",
             f"{peaks[point.key] / MIB:.1f}" if point.key in peaks else "-",

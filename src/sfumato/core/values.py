@@ -147,13 +147,20 @@ class RankInfo(Value, frozen=True, kw_only=True):
 class StageSpec(Value, frozen=True, kw_only=True):
     """What a model's stage needs and allows: weight parts, sequence-parallel degrees, largest batch.
 
-    A stage that `packs` takes requests of different shapes in one batch; otherwise a batch has one shape.
+    A stage that `packs` takes requests of different shapes in one batch; otherwise a batch has one shape. Where it has
+    `halves`, guided requests may run on twice a degree's ranks: one half takes the guided pass, the other the unguided.
     """
 
     parts: tuple[PartId, ...] = ()
     degrees: tuple[int, ...] = (1,)
     max_batch: int = 1
     packs: bool = False
+    halves: bool = False
+
+    def layouts(self, guided: bool) -> tuple[tuple[int, int], ...]:
+        """(ranks, cfg) of every group that a request can run on, in ascending order."""
+        halved = [(2 * degree, 2) for degree in self.degrees] if guided and self.halves else []
+        return tuple(sorted([*((degree, 1) for degree in self.degrees), *halved]))
 
 
 def decode_units(frames: int, stride: int, lone_first: bool = True) -> int:

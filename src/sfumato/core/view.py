@@ -114,6 +114,7 @@ class View:
             guided=lead.request.guided,
             device=infos[0].device,
             nodes=len({info.node for info in infos}),
+            cfg=chunk.cfg,
         )
         kinds = {info.device for info in infos}
         if len(kinds) == 1:

@@ -77,13 +77,13 @@ class ProfileCosts:
 
     def latency(self, work: Work) -> Latency | None:
         """The predictor for work like this, if it is steps and its profile has batches to fit it to."""
-        if work.stage is not Stage.DIFFUSE:
+        if work.stage is not Stage.DIFFUSE or work.cfg != 1:
             return None
         key = (work.model, work.device, work.degree, work.guided)
         if key not in self._latencies:
             profile = self._profiles.get(key[:2])
             self._latencies[key] = fit(
-                [p for p in (profile.points if profile else ()) if (p.degree, p.guided) == key[2:]]
+                [p for p in (profile.points if profile else ()) if (p.degree, p.guided, p.cfg) == (*key[2:], 1)]
             )
         return self._latencies[key]
 
@@ -155,7 +155,7 @@ class ProfileCosts:
 
     def _on_the_link_s(self, work: Work, seconds: float) -> float:
         """What a group across nodes loses more to communication than one within a node."""
-        alone, _ = self._price(replace(work, nodes=1, degree=1))
+        alone, _ = self._price(replace(work, nodes=1, degree=1, cfg=1))
         return (self._overheads.link_slowdown - 1.0) * max(0.0, seconds - alone.seconds / work.degree)
 
     def _price(self, work: Work) -> tuple[Price, float]:
@@ -210,7 +210,8 @@ class ProfileCosts:
 def _covers(peak: Peak, work: Work) -> bool:
     """Whether a chunk takes no more than what was measured.
 
-    Text is the same at any size, and guidance ends with the steps.
+    Text is the same at any size, and guidance ends with the steps. Passes on two halves of a group take what they take
+    together: half the tokens of a rank, and twice its heads.
     """
     if peak.stage is not work.stage or peak.degree > work.degree or peak.batch < len(work.shapes):
         return False

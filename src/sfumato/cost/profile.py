@@ -45,16 +45,20 @@ class Sized(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
 
 class Measured(Sized, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a number was measured for: a stage, a shape, ranks, batch, one or two passes a step."""
+    """What a number was measured for: a stage, a shape, ranks, batch, one or two passes a step.
+
+    With `cfg` 2 the passes were taken by the two halves of the ranks.
+    """
 
     degree: Count = 1
     batch: Count = 1
     guided: bool = False
+    cfg: Count = 1
 
     @property
-    def key(self) -> tuple[Stage, Shape, int, int, bool]:
+    def key(self) -> tuple[Stage, Shape, int, int, bool, int]:
         """What there may be only one point for, and one peak."""
-        return self.stage, self.shape, self.degree, self.batch, self.guided
+        return self.stage, self.shape, self.degree, self.batch, self.guided, self.cfg
 
 
 class Point(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -116,7 +116,9 @@ def _spec(
     return ModelSpec(
         name=name,
         encode=StageSpec(parts=ids(reader.encode), max_batch=8),
-        diffuse=StageSpec(parts=ids(reader.diffuse), degrees=degrees, max_batch=8, packs=reader.packs),
+        diffuse=StageSpec(
+            parts=ids(reader.diffuse), degrees=degrees, max_batch=8, packs=reader.packs, halves=reader.packs
+        ),
         decode=StageSpec(parts=ids(reader.decode), degrees=DEGREES if reader.rows else (1,)),
         part_bytes=dict(parts.values()),
         frame_stride=limits.pop("frame_stride"),

@@ -73,7 +73,8 @@ async def measure(
             point = await taken.visit(setting)
             profile = replace(_with(profile, point), launch_gap_s=taken.gap_s or profile.launch_gap_s)
             write_profile(campaign.path, profile)
-        if setting.key not in heavy and not setting.others:  # a batch of its largest member's equals takes more
+        # a batch of its largest member's equals takes more than one of unlike shapes, and halves what the whole does
+        if setting.key not in heavy and not setting.others and setting.cfg == 1:
             heavy.add(setting.key)
             chunks = [one for _ in range(WEIGHINGS) for one in await weighed(offer, bench, setting)]
             profile = with_weight(profile, setting, chunks)

@@ -69,10 +69,9 @@ class Catalogue:
         shapes = sorted(self._shapes[model, guided], key=lambda s: (s.height, s.width, s.frames))
         found: dict[Shape, list[Mode]] = {shape: [] for shape in shapes}
         pools = [list(found)] if spec.packs else [[shape] for shape in found]
-        degrees = {degree * cfg for degree in spec.degrees for cfg in ((1, 2) if guided else (1,))}
-        for degree in sorted(d for d in degrees if d <= self._ranks):
+        for degree, cfg in (layout for layout in spec.layouts(guided) if layout[0] <= self._ranks):
             nodes = next(n for n in range(1, len(self._nodes) + 1) if sum(self._nodes[:n]) >= degree)
-            work = Work(model=model, stage=stage, shapes=(), degree=degree, guided=guided, nodes=nodes)
+            work = Work(model=model, stage=stage, shapes=(), degree=degree, guided=guided, nodes=nodes, cfg=cfg)
             for pool in pools:
                 self._enter(found, work, pool, min(spec.max_batch, sum(s in pool for s in shapes)))
         return found

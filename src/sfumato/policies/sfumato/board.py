@@ -135,7 +135,7 @@ class Board:
                 others = (over & outlooks.alike(seat.o, packs=spec.packs)).nonzero()[0]
                 if len(others):
                     in_turn = (outlooks[place] for place in by_urgency(outlooks, others))
-                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn)
+                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn, self._cfg(seat))
             chunk = self._chunk(seat, members, unit_s)
             while len(members) > 1 and not self._view.fits(chunk):
                 members = members[:-1]
@@ -149,7 +149,13 @@ class Board:
         units = max(1, int(self._quantum_s / unit_s + 1e-9)) if unit_s > 0 else 1
         most = min(seat.most, *(self._view.units_left(o.job) for o in members))
         jobs = tuple(o.job.request.id for o in members)
-        return Chunk(jobs=jobs, stage=seat.o.job.stage, units=min(units, most), group=seat.group)
+        cfg = self._cfg(seat)
+        return Chunk(jobs=jobs, stage=seat.o.job.stage, units=min(units, most), group=seat.group, cfg=cfg)
+
+    def _cfg(self, seat: Seat) -> int:
+        """Into how many halves a seat's group is divided."""
+        steps = seat.o.job.stage is Stage.DIFFUSE
+        return self._paces.kinds[seat.o.kind].cfg(seat.part, len(seat.group)) if steps else 1
 
     # -- degrees -------------------------------------------------------------------------------------------------------
 

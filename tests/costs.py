@@ -31,6 +31,8 @@ PARTS = ("text", "dit", "vae", "dit-v", "vae-v")
 class PlainCosts:
     """Seconds proportional to pixels, an efficiency of 3/4 for each doubling, a start of 1/1024 s."""
 
+    left = {"fast": 0.5}  # of a step that may be reused
+
     def __init__(self) -> None:
         self.factor = 1.0
 
@@ -38,7 +40,9 @@ class PlainCosts:
         pixels = sum(shape.height * shape.width * shape.frames for shape in work.shapes)
         rate = {Stage.ENCODE: 2**-22, Stage.DIFFUSE: 2**-18, Stage.DECODE: 2**-20}[work.stage]
         speedup = {1: 1.0, 2: 1.5, 4: 2.25, 8: 3.375}[work.degree // work.cfg]
-        return pixels * rate * (2 if work.guided else 1) / work.cfg / speedup * self.factor
+        left = [self.left.get(quality, 1.0) for quality in work.qualities] or [1.0]
+        passes = (2 if work.guided else 1) / work.cfg
+        return pixels * rate * passes / speedup * self.factor * sum(left) / len(left)
 
     def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
         return 2**-10 * (1 + sum(source is not None and source != group for source in sources))

@@ -53,6 +53,7 @@ def weight(launch: Launch, task: Task) -> tuple[int, int]:
     return 100 * many, passes * size + (1000 if launch.chunk.stage is Stage.DECODE else 0)
 
 
+REUSED = 0.4  # what reuse leaves of a step
 UNLIKE = 1.25  # what a batch of unlike shapes takes over one of equals of their mean size
 
 
@@ -123,6 +124,8 @@ class FormulaCluster:
             return
         seconds = chunk.units * unit_s(launch, [self.tasks[job].shape for job in chunk.jobs]) * self.pace(loop.time())
         if chunk.stage is Stage.DIFFUSE:
+            if self.tasks[chunk.jobs[0]].payload.quality != "exact":
+                seconds *= REUSED
             for job in chunk.jobs:
                 self._left[job] -= chunk.units
                 assert self._left[job] >= 0, "more steps than the job has"

@@ -132,5 +132,6 @@ def summary(profile: Profile) -> Table:
         )
         for mixed in profile.mixed
     ]
+    rows += [("diffuse", f"{quality}: {left:.0%} of a step", *"-" * 7) for quality, left in profile.reuse.items()]
     columns = ("stage", "size", "degree", "batch", "passes", "ms a unit", "p10 - p90", "peak MiB", "n")
     return Table(title=f"{profile.model} on {profile.hardware}", columns=columns, rows=tuple(rows))

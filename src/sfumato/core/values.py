@@ -16,6 +16,8 @@ Group = tuple[int, ...]
 PartId = str
 StageSeconds = tuple[float, float, float]
 """Of encode, diffuse and decode."""
+EXACT = "exact"
+"""The quality of requests that compute every step whole."""
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +63,9 @@ class Shape(Value, frozen=True, kw_only=True):
 class Request(Value, frozen=True, kw_only=True):
     """What a client asked; never changes. The prompt stays with the driver, outside core and journal.
 
-    `guided` requests take two model passes a step (classifier-free guidance). `deadline` is absolute, None means best
-    effort. Of two requests that a policy finds equal, the higher `priority` goes first.
+    `guided` requests take two model passes a step (classifier-free guidance). With a `quality` other than "exact" steps
+    may stand in for the next ones, and then take less. `deadline` is absolute, None means best effort. Of two requests
+    that a policy finds equal, the higher `priority` goes first.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Request(Value, frozen=True, kw_only=True):
     slo: str = "default"
     priority: int = 0
     guided: bool = False
+    quality: str = EXACT
     degradable: bool = False
     seed: int = 0
 

@@ -25,6 +25,7 @@ from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench
 from sfumato.profiling.crews import timed, weighed
 from sfumato.profiling.grid import GRIDS, Setting, grid
+from sfumato.profiling.reuse import with_reuse
 from sfumato.profiling.weights import with_weight
 
 PASSES = 3
@@ -81,6 +82,7 @@ async def measure(
             write_profile(campaign.path, profile)
         progress(Step(done=done, total=len(visits), setting=setting, point=point))
     profile = await _measure_loads(offer, bench, profile)
+    profile = await with_reuse(offer, bench, profile)
     write_profile(campaign.path, profile)
     return profile
 

@@ -12,6 +12,7 @@ from msgspec import field
 from sfumato.core.cost import Work
 from sfumato.core.policy import Reason
 from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Stage, Value
+from sfumato.core.view import qualities_of
 
 DELIVERED = frozenset({JobState.DONE, JobState.LATE})
 
@@ -159,4 +160,5 @@ class Story(Value, frozen=True, kw_only=True):
             guided=asked[0].guided,
             device=device,
             cfg=span.cfg,
+            qualities=qualities_of(asked, span.stage),
         )

@@ -4,7 +4,8 @@ Kinds are numbered. What the cost model says of a kind is asked again in every p
 same as before, its columns stand. Degrees beyond the ranks of a machine are priced across as many as they need. Where
 guided passes may run on two halves of a group, they do at every width at which that is the faster way. A unit
 bears its share of what launching a chunk takes: without it, requests with little slack were begun and came late (up to
-4 points of attainment).
+4 points of attainment). All seconds are of steps that are computed; `left` is the share of them that is expected of
+requests whose steps may be reused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sfumato.core.cost import Costs, Work
-from sfumato.core.values import Job, ModelSpec, Shape, Stage
+from sfumato.core.values import EXACT, Job, ModelSpec, Shape, Stage
 from sfumato.core.view import View
 from sfumato.policies.pace import Pace, hull_of
 from sfumato.policies.sfumato.parts import Part, Parts
@@ -33,7 +34,9 @@ FREE = 1.02  # a step across machines that takes at most so many times as long a
 class Kind:
     """One kind of request: what to ask the cost model, what it said last, and the paces by part that follow."""
 
-    __slots__ = ("across", "chunk_s", "decode_units", "family", "halved", "paces", "said", "sample", "works")
+    __slots__ = (
+        "across", "chunk_s", "decode_units", "family", "halved", "left", "paces", "reused", "said", "sample", "works",
+    )  # fmt: skip
 
     def __init__(self, view: View, job: Job, parts: Parts, family: int) -> None:
         model = view.models[job.request.model]
@@ -44,6 +47,10 @@ class Kind:
         self.said: tuple[float, ...] = ()
         self.chunk_s = 0.0
         self.paces: tuple[Pace, ...] = ()
+        # a step at its narrowest as it is expected, where steps may be reused
+        quality = job.request.quality
+        self.reused = None if quality == EXACT else replace(self.works[0][2], qualities=(quality,))
+        self.left = 1.0
         self.halved: tuple[frozenset[int], ...] = ()  # by part: widths at which halves are faster
 
     def cfg(self, part: int, degree: int) -> int:
@@ -55,15 +62,19 @@ class Kind:
         unit_s, here = costs.unit_s, (0,)
         said = tuple([unit_s(work) for works in self.works for work in works])
         said += tuple([costs.start_s(works[0], here, (here,)) for works in self.works])
+        if self.reused is not None:
+            said = (*said, unit_s(self.reused))
         if said == self.said and chunk_s == self.chunk_s:
             return False
         self.said, self.chunk_s = said, chunk_s
+        if self.reused is not None:
+            self.left = min(1.0, said[-1] / said[2])
         left = iter(said)
         units = [[next(left) for _ in works] for works in self.works]
         self.halved = tuple(_halved(works, each) for works, each in zip(self.works, units, strict=True))
         self.paces = tuple(
             self._pace(works, [part.slow * seconds for seconds in each], start_s)
-            for works, part, each, start_s in zip(self.works, parts, units, left, strict=True)
+            for works, part, each, start_s in zip(self.works, parts, units, left, strict=False)
         )
         return True
 
@@ -93,7 +104,7 @@ class Paces:
         self.age = 0  # grows whenever kinds are numbered anew
         self.live: list[int] = []  # kinds that were read last
         self.kinds: list[Kind] = []
-        self._numbers: dict[tuple[str, Shape, bool], int] = {}
+        self._numbers: dict[tuple[str, Shape, bool, str], int] = {}
         self._families: dict[tuple[str, bool], int] = {}
         self._parts: Parts = ()
         self._chunk_s = self._limit_s = 0.0
@@ -113,7 +124,7 @@ class Paces:
     def kind(self, view: View, job: Job) -> int:
         """The number of a job's kind."""
         request = job.request
-        key = (request.model, job.shape, request.guided)
+        key = (request.model, job.shape, request.guided, request.quality)
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.kinds)
@@ -130,6 +141,7 @@ class Paces:
         for number in self.live:
             kind = self.kinds[number]
             if kind.ask(view.costs, self._parts, self._chunk_s):
+                self.left[number] = kind.left
                 self._write(number, kind.paces)
 
     def _write(self, number: int, paces: tuple[Pace, ...]) -> None:
@@ -153,13 +165,14 @@ class Paces:
 
     def _size(self, kinds: int, corners: int) -> None:
         self.encode_s, self.decode_s, self.fastest_s, self.stall = np.zeros((4, kinds))
+        self.left: Floats = np.ones(kinds)
         self.family: Ints = np.zeros(kinds, dtype=np.intp)
         self.scale: Floats = np.ones((len(self._parts), kinds))
         self.degrees: Floats = np.zeros((len(self._parts), corners, kinds))
         self.seconds: Floats = np.zeros((len(self._parts), corners, kinds))
 
     def _grow(self) -> None:
-        for name in ("encode_s", "decode_s", "fastest_s", "stall", "family", "scale", "degrees", "seconds"):
+        for name in ("encode_s", "decode_s", "fastest_s", "stall", "left", "family", "scale", "degrees", "seconds"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate((column, np.zeros_like(column)), axis=-1))
 

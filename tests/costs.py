@@ -13,7 +13,7 @@ MODELS = {
         name="image",
         encode=StageSpec(parts=("text",)),
         diffuse=StageSpec(parts=("dit",), degrees=(1, 2, 4), max_batch=4, halves=True),
-        decode=StageSpec(parts=("vae",)),
+        decode=StageSpec(parts=("vae",), degrees=(1, 2)),
         part_bytes={"text": 100, "dit": 1000, "vae": 50},
     ),
     "video": ModelSpec(

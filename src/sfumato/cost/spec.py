@@ -26,6 +26,6 @@ def _stage(profile: Profile, stage: Stage) -> StageSpec:
         parts=profile.parts.get(stage, ()),
         degrees=degrees,
         max_batch=max((point.batch for point in points), default=1),
-        packs=profile.packs and stage is Stage.DIFFUSE,
+        packs=stage is Stage.ENCODE or (profile.packs and stage is Stage.DIFFUSE),
         halves=any(point.cfg == 2 for point in points),
     )

@@ -19,6 +19,7 @@ PROGRAMS = (
     "responsiveness",
     "reuse",
     "calibration",
+    "live",
     "soak",
     "robust",
     "suite",

@@ -1,7 +1,8 @@
-"""The two worlds of `bench.calibration`: real workers on the embedded models, eight paced ranks of a published table.
+"""The worlds of `bench.calibration` and `bench.live`: real workers on the embedded models, eight paced ranks.
 
 Rules: the real one is profiled just before, at the very sizes that it is asked for, so that only the model of queueing
-and planning is on trial; the paced one's times are a third of the table's, so that it plays within minutes.
+and planning is on trial; the paced ones' times are a third of the tables', so that they play within minutes. A load is
+the work of its requests, one by one on one rank each, over the ranks' time: no policy decides it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from sfumato.runtime.cluster import ProcessCluster
 from sfumato.runtime.crew import ClusterConfig
 from sfumato.workload.arrivals import Arrival, draw
 from sfumato.workload.load import read
+from sfumato.workload.spec import Workload
 
-PUBLISHED = "profiles/published/h100-flux1-dev-modelled.json"
 COMPRESSED = 3.0
+SEVENTY, FORTY = 70 << 30, 40 << 30  # what weights and jobs may take of an H100, of an L20
 
 
 class Scene(Value, frozen=True, kw_only=True):
@@ -40,7 +42,6 @@ class Scene(Value, frozen=True, kw_only=True):
     ranks: int
     noise: float
     classes: tuple[dict[str, Any], ...]
-    per_second: float
 
     @property
     def models(self) -> dict[str, ModelSpec]:
@@ -49,49 +50,87 @@ class Scene(Value, frozen=True, kw_only=True):
     @property
     def infos(self) -> list[RankInfo]:
         device = self.cluster.device_kind or self.cluster.device
-        return [RankInfo(rank=rank, device=device) for rank in range(self.ranks)]
+        memory = {"memory_bytes": self.cluster.memory_bytes} if self.cluster.memory_bytes else {}
+        return [RankInfo(rank=rank, device=device, **memory) for rank in range(self.ranks)]
 
-    def arrivals(self, seeds: int, each: int, rate: float) -> list[Arrival]:
-        """`each` Poisson arrivals of every seed, one seed after the other with time to drain between them."""
+    def arrivals(self, seeds: int, each: int, load: float) -> list[Arrival]:
+        """`each` Poisson arrivals of every seed, one seed after the other with time to drain between them.
+
+        `load` is the part of the ranks' time that they would take one by one, each on one rank.
+        """
         alone_s = standalone(self.profiles, self.models, self.infos)
-        workload: dict[str, Any] = {
-            "requests": each,
-            "rate_factor": rate,
-            "classes": self.classes,
-            "arrivals": {"process": "poisson", "per_second": self.per_second},
-        }
+        workload = self._workload(each, self._per_second(load))
         found: list[Arrival] = []
         for seed in range(seeds):
-            drawn = draw(read(workload), seed=seed, standalone_s=alone_s)
+            drawn = draw(workload, seed=seed, standalone_s=alone_s)
             begins = found[-1].at + self._drain_s(found) if found else 0.0
             found += [replace(arrival, at=begins + arrival.at) for arrival in drawn]
         return found
+
+    def _per_second(self, load: float) -> float:
+        alone_s = standalone(self.profiles, self.models, self.infos[:1])
+        work_s = share = 0.0
+        for one in self._workload(1, 1.0).classes:
+            guided = one.guidance > 1.0 and not self.offers[one.model].distilled
+            work_s += one.share * alone_s(one.model, one.shape, one.steps, guided)
+            share += one.share
+        return load * self.ranks * share / work_s
+
+    def _workload(self, requests: int, per_second: float) -> Workload:
+        arrivals = {"process": "poisson", "per_second": per_second}
+        return read({"requests": requests, "classes": self.classes, "arrivals": arrivals})
 
     def _drain_s(self, arrivals: list[Arrival]) -> float:
         return 2.0 * max(arrival.slo_s or 0.0 for arrival in arrivals)
 
 
-def published_scene() -> Scene:
-    """Eight paced "H100s" with TetriServe's sizes; SLOs that one rank a request can meet, but for the largest size."""
-    table = read_profile(PUBLISHED)
-    points = tuple(replace(point, seconds=point.seconds / COMPRESSED) for point in table.points)
-    profile = replace(table, points=points)
-    kinds = (("256", 0.3, 1.5), ("512", 0.3, 2.5), ("1024", 0.3, 7.0), ("2048", 0.1, 15.0))
-    classes = tuple(
-        {"name": size, "model": table.model, "size": f"{size}x{size}", "steps": 28, "share": share}
-        | {"slo": slo / COMPRESSED}
-        for size, share, slo in kinds
-    )
+def flux_scene() -> Scene:
+    """TetriServe's sizes on eight H100s, with its SLOs and a fifth more: large ones need several ranks."""
+    kinds = (("256", 0.3, 1.8), ("512", 0.3, 2.4), ("1024", 0.3, 3.6), ("2048", 0.1, 6.0))
+    classes = tuple(_class("flux1-dev", size, 28, share, slo) for size, share, slo in kinds)
+    return paced_scene("8 paced H100", ("h100-flux1-dev",), classes, SEVENTY)
+
+
+def sd3_scene() -> Scene:
+    """SD3 on eight L20s, where batches of unlike sizes pay; the larger sizes need several ranks."""
+    kinds = (("512", 0.5, 3.0), ("1024", 0.35, 7.0), ("1536", 0.15, 11.0))
+    classes = tuple(_class("sd3-medium", size, 28, share, slo) for size, share, slo in kinds)
+    return paced_scene("8 paced L20", ("l20-sd3-medium",), classes, FORTY)
+
+
+def both_scene() -> Scene:
+    """FLUX.1, whose degree can change, beside SD3, whose unlike sizes share batches, on eight H100s."""
+    flux = (("256", 0.2, 1.8), ("512", 0.2, 2.4), ("1024", 0.2, 3.6), ("2048", 0.07, 6.0))
+    sd3 = (("512", 0.13, 1.8), ("768", 0.1, 2.7), ("1024", 0.1, 4.2))
+    classes = tuple(_class("flux1-dev", size, 28, share, slo) for size, share, slo in flux)
+    classes += tuple(_class("sd3-medium", size, 50, share, slo) for size, share, slo in sd3)
+    return paced_scene("8 paced H100, two models", ("h100-flux1-dev", "h100-sd3-medium"), classes, SEVENTY)
+
+
+def paced_scene(name: str, files: tuple[str, ...], classes: tuple[dict[str, Any], ...], memory_bytes: int) -> Scene:
+    """Eight paced ranks with the times of published tables, a third of them, and their modelled stages and batches."""
+    profiles = tuple(faster(read_profile(f"profiles/modelled/{file}.json")) for file in files)
+    device = profiles[0].device
     return Scene(
-        name="8 paced ranks",
-        profiles=(profile,),
-        offers={table.model: _paper_offer(profile)},
-        cluster=ClusterConfig(kind="paced", device_kind=table.device, memory_bytes=80 << 30),
+        name=name,
+        profiles=profiles,
+        offers={one.model: _paper_offer(one) for one in profiles},
+        cluster=ClusterConfig(kind="paced", device_kind=device, memory_bytes=memory_bytes),
         ranks=8,
         noise=0.0,
         classes=classes,
-        per_second=2.0 * COMPRESSED,
     )
+
+
+def faster(profile: Profile) -> Profile:
+    """The profile with all times of units divided by COMPRESSED; a launch takes what it takes here."""
+    points = tuple(replace(point, seconds=point.seconds / COMPRESSED) for point in profile.points)
+    return replace(profile, points=points)
+
+
+def _class(model: str, size: str, steps: int, share: float, slo: float) -> dict[str, Any]:
+    where = {"name": f"{model} {size}", "model": model, "size": f"{size}x{size}", "steps": steps}
+    return {**where, "share": share, "slo": slo / COMPRESSED}
 
 
 async def measured_scene(folder: Path) -> Scene:
@@ -112,7 +151,6 @@ async def measured_scene(folder: Path) -> Scene:
             {"name": "large", "size": "128x128", "steps": 8, "share": 0.4, "slo_scale": 2.5, **image},
             {"name": "clip", "size": "64x64", "steps": 10, "share": 0.2, "slo_scale": 4.0, **video},
         ),
-        per_second=2.0,
     )
 
 

@@ -12,8 +12,8 @@ MODELS = {
     "image": ModelSpec(
         name="image",
         encode=StageSpec(parts=("text",)),
-        diffuse=StageSpec(parts=("dit",), degrees=(1, 2, 4), max_batch=4),
-        decode=StageSpec(parts=("vae",)),
+        diffuse=StageSpec(parts=("dit",), degrees=(1, 2, 4), max_batch=4, halves=True),
+        decode=StageSpec(parts=("vae",), degrees=(1, 2)),
         part_bytes={"text": 100, "dit": 1000, "vae": 50},
     ),
     "video": ModelSpec(
@@ -31,14 +31,18 @@ PARTS = ("text", "dit", "vae", "dit-v", "vae-v")
 class PlainCosts:
     """Seconds proportional to pixels, an efficiency of 3/4 for each doubling, a start of 1/1024 s."""
 
+    left = {"fast": 0.5}  # of a step that may be reused
+
     def __init__(self) -> None:
         self.factor = 1.0
 
     def unit_s(self, work: Work) -> float:
         pixels = sum(shape.height * shape.width * shape.frames for shape in work.shapes)
         rate = {Stage.ENCODE: 2**-22, Stage.DIFFUSE: 2**-18, Stage.DECODE: 2**-20}[work.stage]
-        speedup = {1: 1.0, 2: 1.5, 4: 2.25, 8: 3.375}[work.degree]
-        return pixels * rate * (2 if work.guided else 1) / speedup * self.factor
+        speedup = {1: 1.0, 2: 1.5, 4: 2.25, 8: 3.375}[work.degree // work.cfg]
+        left = [self.left.get(quality, 1.0) for quality in work.qualities] or [1.0]
+        passes = (2 if work.guided else 1) / work.cfg
+        return pixels * rate * passes / speedup * self.factor * sum(left) / len(left)
 
     def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
         return 2**-10 * (1 + sum(source is not None and source != group for source in sources))

@@ -30,6 +30,7 @@ def requests(draw: st.DrawFn, number: int) -> Request:
         deadline=None if slo_s is None else at + slo_s,
         priority=draw(st.integers(0, 2)),
         guided=draw(st.booleans()),
+        quality=draw(st.sampled_from(["exact", "fast"])),
         seed=number,
     )
 

@@ -56,8 +56,10 @@ def arrivals() -> list[Arrived]:
     return [Arrived(at=1.0, request=request) for request in (small, large, clip)]
 
 
-def encode(*jobs: str, group: tuple[int, ...] = (0,), units: int = 1, stage: Stage = Stage.ENCODE) -> Chunk:
-    return Chunk(jobs=jobs, stage=stage, units=units, group=group)
+def encode(
+    *jobs: str, group: tuple[int, ...] = (0,), units: int = 1, stage: Stage = Stage.ENCODE, cfg: int = 1
+) -> Chunk:
+    return Chunk(jobs=jobs, stage=stage, units=units, group=group, cfg=cfg)
 
 
 ILLEGAL = {
@@ -69,6 +71,7 @@ ILLEGAL = {
     "a job twice": Plan(launches=(encode("a"), encode("a", group=(1,)))),
     "a rank that is not up": Plan(launches=(encode("a", group=(7,)),)),
     "a degree that the stage does not have": Plan(launches=(encode("a", group=(0, 1)),)),
+    "halves of a stage that has none": Plan(launches=(encode("a", group=(0, 1), cfg=2),)),
     "a batch above the stage's": Plan(launches=(encode("a", "b"),)),
     "weights that are not resident": Plan(launches=(encode("v"), encode("a", group=(1,), stage=Stage.DECODE))),
     "a halt of nothing": Plan(halts=(Halt(seq=9),)),
@@ -99,6 +102,16 @@ def test_a_chunk_that_memory_does_not_hold_is_refused() -> None:
     serving.handle(arrivals())
     serving.policy = Scripted(Plan(launches=(encode("b"),)))
     with pytest.raises(LawError, match="memory"):
+        serving.handle([ChunkDone(at=2.0, seq=1, progress=(Progress(job="a", units=1, saved=1),), seconds=1.0)])
+
+
+@pytest.mark.parametrize(("guided", "group"), [(False, (0, 1)), (True, (0,))])
+def test_halves_take_two_passes_and_an_even_group(guided: bool, group: tuple[int, ...]) -> None:
+    serving, _ = world(Plan(launches=(encode("a"),)), strict=True)
+    request = Request(id="a", model="image", shape=SMALL, steps=4, arrived_at=1.0, guided=guided)
+    serving.handle([Arrived(at=1.0, request=request)])
+    serving.policy = Scripted(Plan(launches=(encode("a", group=group, stage=Stage.DIFFUSE, cfg=2),)))
+    with pytest.raises(LawError, match=r"side by side|halves"):
         serving.handle([ChunkDone(at=2.0, seq=1, progress=(Progress(job="a", units=1, saved=1),), seconds=1.0)])
 
 

@@ -56,7 +56,7 @@ def test_steps_are_spread_over_ranks_that_share_the_heads(copy: Callable[[str], 
     edit(folder / "transformer" / "config.json", num_attention_heads=12)
     spec = describe(str(folder)).spec
     assert (spec.encode.degrees, spec.diffuse.degrees, spec.decode.degrees) == ((1,), (1, 2, 4), (1, 2, 4, 8))
-    assert (spec.encode.packs, spec.diffuse.packs, spec.decode.packs) == (False, True, False)
+    assert (spec.encode.packs, spec.diffuse.packs, spec.decode.packs) == (True, True, False)
 
 
 def test_a_unet_packs_unlike_requests_on_one_rank(checkpoint: Callable[[str], Offer]) -> None:

@@ -11,7 +11,7 @@ from sfumato.core.cost import Work
 from sfumato.core.events import AnyEvent, Arrived, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
-from sfumato.core.values import RankInfo, Request, Stage
+from sfumato.core.values import JobState, RankInfo, Request, Stage
 from sfumato.sim import Simulation
 from tests.costs import MODELS, PlainCosts
 from tests.policies.small import image, video
@@ -86,6 +86,29 @@ def test_where_two_models_do_not_fit_the_one_that_waits_takes_the_place_of_the_i
     assert world.outcomes["i"].met
     assert world.outcomes["v"].met
     assert {drop.part for drop in world.commands(Drop)} >= {"dit"}
+
+
+class Uneven(PlainCosts):
+    """A step of the image model needs 600 bytes."""
+
+    def peak_bytes(self, work: Work) -> int:
+        return 600 if work.model == "image" and work.stage is Stage.DIFFUSE else 100
+
+
+def test_weights_that_would_leave_no_room_for_a_chunk_of_what_is_there_take_its_place_or_wait() -> None:
+    """Both models' weights fit, and the video's chunks beside them, but not the image's steps."""
+    room = (100 + 1000 + 50 + 2000 + 80) + 150
+    requests = [image(f"i{n}", 60.0, at=2.0 * n, steps=2) for n in range(8)]
+    requests += [video(f"v{n}", 90.0, at=3.0 * n + 0.5, steps=2) for n in range(4)]
+    world = World([(room, IMAGE)], requests, Uneven())
+    assert {outcome.state for outcome in world.outcomes.values()} == {JobState.DONE}
+
+
+def test_a_request_that_fits_only_in_the_place_of_anothers_weights_is_not_refused() -> None:
+    """Beside the video model's weights there are 200 bytes left; an image's step takes 600 and the place of them."""
+    room = 100 + 2000 + 80 + 200
+    world = World([(room, VIDEO)], [video("v", 60.0, steps=2), image("i", 60.0, at=1.0, steps=2)], Uneven())
+    assert {outcome.state for outcome in world.outcomes.values()} == {JobState.DONE}
 
 
 def test_two_models_share_a_pool_that_holds_one_of_them_on_each_rank() -> None:

@@ -52,9 +52,10 @@ def test_several_ranks_and_unlike_shapes_are_measured_at_the_ends_and_in_the_mid
     offer = elastic(IMAGE, 1, 2)
     smallest, middle, largest = (Shape(height=side, width=side) for side in (64, 128, 160))
     quick, full = grid(offer, "quick", ranks=2), grid(offer, "full", ranks=2)
-    assert [setting.shape for setting in quick if setting.degree == 2] == [smallest, largest]
+    assert [setting.shape for setting in quick if (setting.degree, setting.cfg) == (2, 1)] == [smallest, largest]
+    assert [setting.shape for setting in quick if setting.cfg == 2] == [smallest, largest], "guided, on both halves"
     assert [setting.shapes for setting in quick if setting.others] == [(smallest, middle, largest)]
-    assert [setting.shape for setting in full if setting.degree == 2] == [smallest, middle, largest]
+    assert [setting.shape for setting in full if (setting.degree, setting.cfg) == (2, 1)] == [smallest, middle, largest]
     assert [setting.shapes for setting in full if setting.others] == [(smallest, largest), (smallest, middle, largest)]
     assert not any(setting.others for setting in grid(IMAGE, "full"))
 

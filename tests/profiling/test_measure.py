@@ -14,7 +14,7 @@ from sfumato.errors import ConfigError, ProfileError, WorkerError
 from sfumato.models.offer import Offer
 from sfumato.profiling import Bench, Campaign, Step, grid, hardware, measure, versions
 from sfumato.runtime.virtual import VirtualLoop
-from tests.profiling.world import GAP_S, IMAGE, LOAD_S, UNLIKE, VIDEO, FormulaCluster, elastic
+from tests.profiling.world import GAP_S, IMAGE, LOAD_S, REUSED, UNLIKE, VIDEO, FormulaCluster, elastic
 
 SETUP = {"date": "2026-01-02", "command": "sfumato profile", "hardware": "cpu x2", "versions": {"torch": "2"}}
 
@@ -134,9 +134,25 @@ def test_groups_and_unlike_shapes_are_measured_and_the_planner_knows_what_they_t
     assert costs.unit_s(other) == pytest.approx(1.1 * 1e-6 * (64**2 + 160**2) / 2 * 3 * UNLIKE, rel=0.1)
     assert costs.estimated(other)
     assert costs.unit_s(step(64, degree=2)) == pytest.approx(1e-6 * 64**2 * 2 / 2**0.5)
+    halves = replace(step(64, degree=2), cfg=2)
+    assert costs.unit_s(halves) == pytest.approx(1e-6 * 64**2 * 2 / 2**0.75)
+    assert not costs.estimated(halves)
+    assert all(peak.cfg == 1 for peak in profile.peaks)
     assert profile.packs
 
     again = FormulaCluster(ranks=3)
+    assert profiled(offer, tmp_path / "p.json", again) == profile
+    assert not again.launches
+
+
+def test_what_each_quality_leaves_of_a_step_is_measured_once_and_the_planner_counts_on_it(tmp_path: Path) -> None:
+    offer, cluster = replace(IMAGE, qualities=("exact", "fast")), FormulaCluster(ranks=2)
+    profile = profiled(offer, tmp_path / "p.json", cluster)
+    assert profile.reuse == {"fast": pytest.approx(REUSED)}
+    step = Work(model="image", stage=Stage.DIFFUSE, shapes=(IMAGE.default_shape,), guided=True)
+    costs = ProfileCosts([profile], {"image": offer.spec})
+    assert costs.unit_s(replace(step, qualities=("fast",))) == pytest.approx(REUSED * costs.unit_s(step))
+    again = FormulaCluster(ranks=2)
     assert profiled(offer, tmp_path / "p.json", again) == profile
     assert not again.launches
 

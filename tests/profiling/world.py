@@ -36,8 +36,8 @@ def offer(name: str, frames: Range, shape: Shape, stride: int) -> Offer:
 
 
 def elastic(offer: Offer, *degrees: int) -> Offer:
-    """The offer, with steps on so many ranks, and of unlike shapes together."""
-    diffuse = replace(offer.spec.diffuse, degrees=degrees, packs=True)
+    """The offer, with steps on so many ranks, passes on halves of them, and unlike shapes together."""
+    diffuse = replace(offer.spec.diffuse, degrees=degrees, packs=True, halves=True)
     return replace(offer, spec=replace(offer.spec, diffuse=diffuse))
 
 
@@ -53,6 +53,7 @@ def weight(launch: Launch, task: Task) -> tuple[int, int]:
     return 100 * many, passes * size + (1000 if launch.chunk.stage is Stage.DECODE else 0)
 
 
+REUSED = 0.4  # what reuse leaves of a step
 UNLIKE = 1.25  # what a batch of unlike shapes takes over one of equals of their mean size
 
 
@@ -60,7 +61,7 @@ def unit_s(launch: Launch, shapes: Sequence[Shape]) -> float:
     chunk = launch.chunk
     sizes = [shape.height * shape.width * (1 if chunk.stage is Stage.DECODE else shape.frames) for shape in shapes]
     unlike = UNLIKE if len(set(shapes)) > 1 else 1.0
-    spread = (1 + chunk.group[0] / 10) / len(chunk.group) ** 0.5
+    spread = (1 + chunk.group[0] / 10) / len(chunk.group) ** (0.5 if chunk.cfg == 1 else 0.75)
     return 1e-6 * sum(sizes) / len(sizes) * (1 + len(sizes)) * unlike * spread
 
 
@@ -123,6 +124,8 @@ class FormulaCluster:
             return
         seconds = chunk.units * unit_s(launch, [self.tasks[job].shape for job in chunk.jobs]) * self.pace(loop.time())
         if chunk.stage is Stage.DIFFUSE:
+            if self.tasks[chunk.jobs[0]].payload.quality != "exact":
+                seconds *= REUSED
             for job in chunk.jobs:
                 self._left[job] -= chunk.units
                 assert self._left[job] >= 0, "more steps than the job has"

@@ -110,7 +110,7 @@ def summary(profile: Profile) -> Table:
             str(point.shape),
             str(point.degree),
             str(point.batch),
-            "2" if point.guided else "1",
+            ("1 + 1" if point.cfg > 1 else "2") if point.guided else "1",
             f"{point.seconds * 1000:.1f}",
             f"{(point.p10_s or point.seconds) * 1000:.1f} - {(point.p90_s or point.seconds) * 1000:.1f}",
             f"{peaks[point.key] / MIB:.1f}" if point.key in peaks else "-",
@@ -132,5 +132,6 @@ def summary(profile: Profile) -> Table:
         )
         for mixed in profile.mixed
     ]
+    rows += [("diffuse", f"{quality}: {left:.0%} of a step", *"-" * 7) for quality, left in profile.reuse.items()]
     columns = ("stage", "size", "degree", "batch", "passes", "ms a unit", "p10 - p90", "peak MiB", "n")
     return Table(title=f"{profile.model} on {profile.hardware}", columns=columns, rows=tuple(rows))

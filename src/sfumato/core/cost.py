@@ -33,7 +33,9 @@ class Overheads(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Work(Value, frozen=True, kw_only=True):
     """One unit of a chunk as the cost model sees it: `shapes` has one entry a job of the batch.
 
-    `nodes` is how many machines the group's ranks are on.
+    `degree` are the ranks of the group; with `cfg` 2 its halves take the guided and the unguided pass. `nodes` is how
+    many machines they are on. `qualities` has one entry a job where steps of any may be reused, else none: seconds
+    are then those that are expected, and without it those of steps that are all computed.
     """
 
     model: str
@@ -43,6 +45,8 @@ class Work(Value, frozen=True, kw_only=True):
     guided: bool = False
     device: str = "cpu"
     nodes: int = 1
+    cfg: int = 1
+    qualities: tuple[str, ...] = ()
 
 
 class Costs(Protocol):

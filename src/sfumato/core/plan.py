@@ -82,6 +82,8 @@ def _odd_batch(chunk: Chunk, lead: Job, spec: StageSpec, view: View, jobs: set[s
             return
         if job.stage is not chunk.stage or chunk.units > view.units_left(job):
             yield f"runs {chunk.units} {chunk.stage} of {job_id}, which has {view.units_left(job)} {job.stage} left"
+        if chunk.cfg != 1 and not job.request.guided:
+            yield f"runs the passes of {job_id} side by side, which has only one"
         if job is not lead and not _alike(job, lead, spec):
             yield f"batches {job_id} with {lead.id}, which is unlike it"
 
@@ -89,7 +91,9 @@ def _odd_batch(chunk: Chunk, lead: Job, spec: StageSpec, view: View, jobs: set[s
 def _odd_group(chunk: Chunk, spec: StageSpec, view: View, dropped: set[tuple[int, str]]) -> Iterator[str]:
     """Ranks that cannot run this chunk."""
     group = chunk.group
-    if len(group) // chunk.cfg not in spec.degrees:
+    if chunk.cfg != 1 and not (chunk.cfg == 2 and spec.halves and len(group) % 2 == 0):
+        yield f"runs {chunk.stage} in {chunk.cfg} halves of {len(group)} ranks, which it does not allow"
+    elif len(group) // chunk.cfg not in spec.degrees:
         yield f"runs {chunk.stage} at degree {len(group) // chunk.cfg}, not one of {spec.degrees}"
     if any(one >= other for one, other in pairwise(group)):
         yield f"has an unsorted group {group}"

@@ -65,7 +65,10 @@ class Plan(Value, frozen=True, kw_only=True):
 
 
 class Policy(Protocol):
-    """A scheduling policy. `work_conserving` claims law L7: no rank idles while a job could use it."""
+    """A scheduling policy. `work_conserving` claims law L7: no rank idles while a job could use it.
+
+    One that has a true `drops` makes room for a chunk by dropping weights.
+    """
 
     name: str
     work_conserving: bool

@@ -1,7 +1,8 @@
 """Can a request ever run here? Refused at its arrival are those whose largest stage no rank could hold, even alone.
 
 Otherwise the first of them in line would wait for ever, and with a policy that keeps the line all that come after it.
-The answer is for the weights that are resident now and the widest group that the stage allows. No ranks, no answer.
+The answer is for the widest group that the stage allows, beside the weights that are resident now; under a policy that
+makes room by dropping weights, beside those of the stage alone. No ranks, no answer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Kind = tuple[str, Shape, bool, int, str]
 class Room:
     """Remembers what each kind of request needs, so that an arrival costs a look."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, drops: bool = False) -> None:
+        """`drops`: whether the policy makes room by dropping weights."""
+        self._drops = drops
         self._needs: dict[Kind, tuple[int, Stage]] = {}
 
     def too_large(self, view: View, job: Job) -> str:
@@ -27,7 +30,10 @@ class Room:
         shortest: tuple[int, str] | None = None
         for rank, info in view.ranks.items():
             need, stage = self._need(view, job, info.device)
-            room = info.memory_bytes - view.weight_bytes(rank)
+            weights = view.weight_bytes(rank)
+            if self._drops:
+                weights = min(weights, _own_bytes(view, job, stage))
+            room = info.memory_bytes - weights
             if need <= room:
                 return ""
             reason = (
@@ -49,6 +55,12 @@ class Room:
             most, stage = max(peaks, key=lambda peak: peak[0])
             known = self._needs[kind] = held + most, stage
         return known
+
+
+def _own_bytes(view: View, job: Job, stage: Stage) -> int:
+    """The weights that a stage of the job needs."""
+    model = view.models[job.request.model]
+    return sum(model.part_bytes.get(part, 0) for part in model.stage(stage).parts)
 
 
 def _work(view: View, job: Job, stage: Stage, device: str) -> Work:

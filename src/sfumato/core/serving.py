@@ -23,6 +23,7 @@ from sfumato.core.journal import Checkpoint, Journal, Record
 from sfumato.core.plan import check
 from sfumato.core.policy import Plan, Policy
 from sfumato.core.pool import Pool
+from sfumato.core.room import Room
 from sfumato.core.state import State
 from sfumato.core.values import ModelSpec
 from sfumato.core.view import View
@@ -44,7 +45,7 @@ class Serving:
         strict: bool = False,
     ) -> None:
         self.policy = policy
-        self._state = State(models, costs)
+        self._state = State(models, costs, Room(drops=getattr(policy, "drops", False)))
         self._fallback = fallback
         self._journal = journal
         self._setup = setup

@@ -24,12 +24,12 @@ from sfumato.core.view import View
 class State:
     """The state of a server or of a simulated one. `seq` is the number of the last launch."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], costs: Costs) -> None:
+    def __init__(self, models: Mapping[str, ModelSpec], costs: Costs, room: Room) -> None:
         self.models = models
         self.costs = costs
         self.backlog = Backlog()
         self.pool = Pool()
-        self.room = Room()
+        self.room = room
         self.now = 0.0
         self.seq = 0
         self.memo: Any = None

@@ -16,6 +16,8 @@ Group = tuple[int, ...]
 PartId = str
 StageSeconds = tuple[float, float, float]
 """Of encode, diffuse and decode."""
+EXACT = "exact"
+"""The quality of requests that compute every step whole."""
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +63,9 @@ class Shape(Value, frozen=True, kw_only=True):
 class Request(Value, frozen=True, kw_only=True):
     """What a client asked; never changes. The prompt stays with the driver, outside core and journal.
 
-    `guided` requests take two model passes a step (classifier-free guidance). `deadline` is absolute, None means best
-    effort. Of two requests that a policy finds equal, the higher `priority` goes first.
+    `guided` requests take two model passes a step (classifier-free guidance). With a `quality` other than "exact" steps
+    may stand in for the next ones, and then take less. `deadline` is absolute, None means best effort. Of two requests
+    that a policy finds equal, the higher `priority` goes first.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Request(Value, frozen=True, kw_only=True):
     slo: str = "default"
     priority: int = 0
     guided: bool = False
+    quality: str = EXACT
     degradable: bool = False
     seed: int = 0
 
@@ -147,13 +151,20 @@ class RankInfo(Value, frozen=True, kw_only=True):
 class StageSpec(Value, frozen=True, kw_only=True):
     """What a model's stage needs and allows: weight parts, sequence-parallel degrees, largest batch.
 
-    A stage that `packs` takes requests of different shapes in one batch; otherwise a batch has one shape.
+    A stage that `packs` takes requests of different shapes in one batch; otherwise a batch has one shape. Where it has
+    `halves`, guided requests may run on twice a degree's ranks: one half takes the guided pass, the other the unguided.
     """
 
     parts: tuple[PartId, ...] = ()
     degrees: tuple[int, ...] = (1,)
     max_batch: int = 1
     packs: bool = False
+    halves: bool = False
+
+    def layouts(self, guided: bool) -> tuple[tuple[int, int], ...]:
+        """(ranks, cfg) of every group that a request can run on, in ascending order."""
+        halved = [(2 * degree, 2) for degree in self.degrees] if guided and self.halves else []
+        return tuple(sorted([*((degree, 1) for degree in self.degrees), *halved]))
 
 
 def decode_units(frames: int, stride: int, lone_first: bool = True) -> int:

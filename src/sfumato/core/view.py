@@ -10,7 +10,14 @@ from msgspec.structs import replace
 from sfumato.core.backlog import Backlog
 from sfumato.core.cost import Costs, Work
 from sfumato.core.pool import Pool
-from sfumato.core.values import STAGES, Chunk, Job, ModelSpec, PartId, Rank, RankInfo, Running, Stage
+from sfumato.core.values import EXACT, STAGES, Chunk, Job, ModelSpec, PartId, Rank, RankInfo, Request, Running, Stage
+
+
+def qualities_of(requests: Sequence[Request], stage: Stage) -> tuple[str, ...]:
+    """As in Work."""
+    if stage is not Stage.DIFFUSE or all(request.quality == EXACT for request in requests):
+        return ()
+    return tuple(request.quality for request in requests)
 
 
 class View:
@@ -114,6 +121,8 @@ class View:
             guided=lead.request.guided,
             device=infos[0].device,
             nodes=len({info.node for info in infos}),
+            cfg=chunk.cfg,
+            qualities=qualities_of([live[job].request for job in chunk.jobs], chunk.stage),
         )
         kinds = {info.device for info in infos}
         if len(kinds) == 1:
@@ -123,7 +132,10 @@ class View:
     def unit_s(
         self, job: Job, stage: Stage | None = None, *, degree: int = 1, batch: int = 1, rank: Rank = -1
     ) -> float:
-        """Seconds of one unit of a job's stage (default: the one it is in), batched with `batch - 1` equals."""
+        """Seconds of one unit of a job's stage (default: the one it is in), batched with `batch - 1` equals.
+
+        Of steps that are all computed, whatever the job's quality.
+        """
         info = self._pool.ranks.get(rank)
         return self.costs.unit_s(
             Work(

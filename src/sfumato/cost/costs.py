@@ -17,6 +17,7 @@ from sfumato.cost import estimates
 from sfumato.cost.correction import BOUND, SPREAD, Correction
 from sfumato.cost.latency import Latency, fit
 from sfumato.cost.profile import Peak, Profile
+from sfumato.cost.savings import Left, Savings, left_of
 from sfumato.cost.table import Price, Table
 from sfumato.errors import ProfileError
 
@@ -24,8 +25,8 @@ CONTROL_GAP_S = 0.001
 GUESS_BOUND = 100.0  # what nobody measured may be far off, so the correction may go far
 REMEMBERED = 100_000  # batches of unlike shapes could otherwise fill the memory
 
-# Seconds before correction, whether they are an estimate, the cell of the correction, its bound.
-Entry = tuple[float, bool, list[float], float]
+# Seconds before correction, whether they are an estimate, the cell of the correction, its bound, what reuse leaves.
+Entry = tuple[float, bool, list[float], float, Left]
 
 
 class ProfileCosts:
@@ -47,6 +48,7 @@ class ProfileCosts:
         self._models = dict(models or {})
         self._correct = correct
         self._correction = Correction()
+        self._savings = Savings({key: profile.reuse for key, profile in self._profiles.items()})
         self._entries: dict[Work, Entry] = {}
         self._latencies: dict[tuple[str, str, int, bool], Latency | None] = {}
         self._held: dict[tuple[str, Stage, Shape], int] = {}
@@ -65,25 +67,25 @@ class ProfileCosts:
     def unit_s(self, work: Work) -> float:
         """Seconds of one unit. Raises ProfileError if the model is unknown."""
         entry = self._entries.get(work) or self._enter(work)
-        return entry[0] * entry[2][0]
+        return entry[0] * entry[2][0] * left_of(entry[4]) if entry[4] else entry[0] * entry[2][0]
 
     def batch_s(self, work: Work) -> float:
         """`unit_s` by the fitted predictor (`latency`), for batches where the profile has enough of them to fit it."""
         predictor = self.latency(work) if len(work.shapes) > 1 else None
         if predictor is None:
             return self.unit_s(work)
-        factor = (self._entries.get(work) or self._enter(work))[2][0]
-        return factor * predictor(work.shapes)
+        entry = self._entries.get(work) or self._enter(work)
+        return entry[2][0] * predictor(work.shapes) * left_of(entry[4])
 
     def latency(self, work: Work) -> Latency | None:
         """The predictor for work like this, if it is steps and its profile has batches to fit it to."""
-        if work.stage is not Stage.DIFFUSE:
+        if work.stage is not Stage.DIFFUSE or work.cfg != 1:
             return None
         key = (work.model, work.device, work.degree, work.guided)
         if key not in self._latencies:
             profile = self._profiles.get(key[:2])
             self._latencies[key] = fit(
-                [p for p in (profile.points if profile else ()) if (p.degree, p.guided) == key[2:]]
+                [p for p in (profile.points if profile else ()) if (p.degree, p.guided, p.cfg) == (*key[2:], 1)]
             )
         return self._latencies[key]
 
@@ -121,12 +123,15 @@ class ProfileCosts:
         return known
 
     def observe(self, work: Work, rank: Rank, units: int, seconds: float) -> None:
-        """Fold a measured chunk into the correction."""
+        """Fold a measured chunk into the correction; of one that reused steps, into what reuse is expected to leave."""
         if not self._correct or units <= 0 or seconds <= 0.0:
             return
         entry = self._entries.get(work) or self._enter(work)
         key = (work.model, str(work.stage), work.device)
         ratio = seconds / (units * entry[0])
+        if work.qualities:
+            self._savings.observe(work, units, ratio / entry[2][0])
+            return
         self._correction.observe(key, rank if work.degree == 1 else SPREAD, ratio, entry[3])
 
     def slowdown(self, rank: Rank) -> float:
@@ -134,28 +139,30 @@ class ProfileCosts:
         return self._correction.slowdown(rank)
 
     def state(self) -> Any:
-        """The correction as plain JSON values."""
-        return self._correction.state()
+        """What was learnt as plain JSON values."""
+        return {"factors": self._correction.state(), "savings": self._savings.state()}
 
     def restore(self, state: Any) -> None:
-        """Take up the correction that `state` described."""
-        self._correction.restore(state)
+        """Take up what `state` described; None is the state of having seen nothing."""
+        state = state or {}
+        self._correction.restore(state.get("factors"))
+        self._savings.restore(state.get("savings"))
 
     # -- the first question about a work ---------------------------------------------------------------------------
 
     def _enter(self, work: Work) -> Entry:
         if len(self._entries) >= REMEMBERED:
             self._entries.clear()
-        price, bound = self._price(work if work.nodes == 1 else replace(work, nodes=1))
+        price, bound = self._price(replace(work, nodes=1, qualities=()) if work.nodes > 1 or work.qualities else work)
         if work.nodes > 1 and self._overheads.link_slowdown > 1.0:
             price = Price(price.seconds + self._on_the_link_s(work, price.seconds), True)
         cell = self._correction.cell((work.model, str(work.stage), work.device))
-        entry = self._entries[work] = (price.seconds, price.estimated, cell, bound)
+        entry = self._entries[work] = (price.seconds, price.estimated, cell, bound, self._savings.left(work))
         return entry
 
     def _on_the_link_s(self, work: Work, seconds: float) -> float:
         """What a group across nodes loses more to communication than one within a node."""
-        alone, _ = self._price(replace(work, nodes=1, degree=1))
+        alone, _ = self._price(replace(work, nodes=1, degree=1, cfg=1, qualities=()))
         return (self._overheads.link_slowdown - 1.0) * max(0.0, seconds - alone.seconds / work.degree)
 
     def _price(self, work: Work) -> tuple[Price, float]:
@@ -210,7 +217,8 @@ class ProfileCosts:
 def _covers(peak: Peak, work: Work) -> bool:
     """Whether a chunk takes no more than what was measured.
 
-    Text is the same at any size, and guidance ends with the steps.
+    Text is the same at any size, and guidance ends with the steps. Passes on two halves of a group take what they take
+    together: half the tokens of a rank, and twice its heads.
     """
     if peak.stage is not work.stage or peak.degree > work.degree or peak.batch < len(work.shapes):
         return False

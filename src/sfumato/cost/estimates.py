@@ -83,11 +83,11 @@ def _pixels(profile: Profile, point: Point) -> int:
 
 def unit_s(work: Work, spec: ModelSpec) -> float:
     """Seconds of a unit of a model that has no profile: operations over the device's usual speed."""
-    passes = 2 if work.guided and work.stage is not Stage.DECODE else 1
+    passes = 2 if work.guided and work.stage is not Stage.DECODE and work.cfg == 1 else 1
     parameters = sum(spec.part_bytes.get(part, 0) for part in spec.stage(work.stage).parts) / BYTES_A_PARAMETER
     operations = passes * parameters * sum(_operations(work.stage, shape, spec) for shape in work.shapes)
     # Encode and decode run whole on every rank of a group.
-    spread = 0.1 + 0.9 / work.degree if work.stage is Stage.DIFFUSE else 1.0
+    spread = 0.1 + 0.9 * work.cfg / work.degree if work.stage is Stage.DIFFUSE else 1.0
     return LAUNCH_S * passes + operations * spread / speed(work.device)
 
 

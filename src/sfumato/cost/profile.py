@@ -20,6 +20,7 @@ from sfumato.errors import ProfileError
 
 Kind = Literal["measured", "published", "modelled"]
 Seconds = Annotated[float, Meta(gt=0.0)]
+Share = Annotated[float, Meta(gt=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
 
@@ -45,16 +46,20 @@ class Sized(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
 
 class Measured(Sized, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a number was measured for: a stage, a shape, ranks, batch, one or two passes a step."""
+    """What a number was measured for: a stage, a shape, ranks, batch, one or two passes a step.
+
+    With `cfg` 2 the passes were taken by the two halves of the ranks.
+    """
 
     degree: Count = 1
     batch: Count = 1
     guided: bool = False
+    cfg: Count = 1
 
     @property
-    def key(self) -> tuple[Stage, Shape, int, int, bool]:
+    def key(self) -> tuple[Stage, Shape, int, int, bool, int]:
         """What there may be only one point for, and one peak."""
-        return self.stage, self.shape, self.degree, self.batch, self.guided
+        return self.stage, self.shape, self.degree, self.batch, self.guided, self.cfg
 
 
 class Point(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,7 +106,8 @@ class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
     `steps` are those of a usual request: what estimates of unmeasured stages rest on. `frame_stride` > 0 says that
     decode was measured by so many frames (`lone_first` as in ModelSpec); `parts` and `packs` are of a model that only
-    its profile describes: the weight parts of each stage, and whether a batch of steps may mix shapes.
+    its profile describes: the weight parts of each stage, and whether a batch of steps may mix shapes. `reuse` has for
+    qualities below exact the share of the steps' seconds that is left when they are reused.
     """
 
     format: Literal[1] = 1
@@ -123,6 +129,7 @@ class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     parts: dict[Stage, tuple[PartId, ...]] = msgspec.field(default_factory=dict)
     part_bytes: dict[PartId, Bytes] = msgspec.field(default_factory=dict)
     load_s: dict[PartId, Seconds] = msgspec.field(default_factory=dict)
+    reuse: dict[str, Share] = msgspec.field(default_factory=dict)
     points: tuple[Point, ...]
     mixed: tuple[Mixed, ...] = ()
     peaks: tuple[Peak, ...] = ()

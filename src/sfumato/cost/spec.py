@@ -7,7 +7,7 @@ from sfumato.cost.profile import Profile
 
 
 def spec_of(profile: Profile) -> ModelSpec:
-    """The degrees and batches that the profile holds; without `parts` every rank can run every stage."""
+    """The degrees, halves and batches that the profile holds; without `parts` every rank can run every stage."""
     return ModelSpec(
         name=profile.model,
         encode=_stage(profile, Stage.ENCODE),
@@ -21,10 +21,11 @@ def spec_of(profile: Profile) -> ModelSpec:
 
 def _stage(profile: Profile, stage: Stage) -> StageSpec:
     points = [point for point in profile.points if point.stage is stage]
-    degrees = tuple(sorted({point.degree for point in points})) or (1,)
+    degrees = tuple(sorted({point.degree for point in points if point.cfg == 1})) or (1,)
     return StageSpec(
         parts=profile.parts.get(stage, ()),
         degrees=degrees,
         max_batch=max((point.batch for point in points), default=1),
-        packs=profile.packs and stage is Stage.DIFFUSE,
+        packs=stage is Stage.ENCODE or (profile.packs and stage is Stage.DIFFUSE),
+        halves=any(point.cfg == 2 for point in points),
     )

@@ -3,7 +3,9 @@
 Rules, in this order: a measured setting is given back as it is; another size lies on the curve of its stage, degree and
 passes; another batch keeps the ratio to batch 1 that was measured; two passes cost twice one; another degree follows
 Amdahl's law. A batch of unlike shapes costs what its members cost among equals, times what the measured batches of
-unlike shapes cost more than that. Everything but the first is an estimate and says so. Size is height × width × frames.
+unlike shapes cost more than that. Passes on two halves of a group cost what one pass does on a half, times what the
+measured halves cost more than that. Everything but the first is an estimate and says so. Size is height × width ×
+frames.
 """
 
 from __future__ import annotations
@@ -48,14 +50,16 @@ class Table:
         self._exact = {point.key: Price(point.seconds, point.estimated) for point in profile.points}
         self._measured = {point.stage for point in profile.points if not point.estimated}
         curves: dict[tuple[Stage, bool, int], list[tuple[float, float]]] = {}
-        for point in profile.points:
+        plain = tuple(point for point in profile.points if point.cfg == 1)
+        for point in plain:
             if point.batch == 1:
                 at = (self.size(point.stage, point.shape), point.seconds)
                 curves.setdefault((point.stage, point.guided, point.degree), []).append(at)
         self._curves = {key: Curve(points, SLOPES[key[0]]) for key, points in curves.items()}
-        self._ratios = self._batch_ratios(profile.points)
+        self._ratios = self._batch_ratios(plain)
         self._mixed = {(_sorted(one.shapes), one.degree, one.guided): one.seconds for one in profile.mixed}
         self._unlike = median([one.seconds / self._as_alike(_work(profile, one)) for one in profile.mixed] or [1.0])
+        self._halves = self._halves_ratios(profile)
 
     def covers(self, stage: Stage) -> bool:
         """Whether the stage was measured at all, at batch 1."""
@@ -76,9 +80,11 @@ class Table:
             work = replace(work, guided=False)
         batch, shape = len(work.shapes), work.shapes[0]
         same = all(other == shape for other in work.shapes)
-        exact = self._exact.get((work.stage, shape, work.degree, batch, work.guided)) if same else None
+        exact = self._exact.get((work.stage, shape, work.degree, batch, work.guided, work.cfg)) if same else None
         if exact is not None:
             return exact
+        if work.cfg != 1:
+            return self._halved(work)
         if batch == 1:
             return self._single(work.stage, shape, work.degree, work.guided)
         if same or work.stage is not Stage.DIFFUSE:
@@ -93,7 +99,7 @@ class Table:
         return total * self._ratio(work, len(work.shapes), size)
 
     def _single(self, stage: Stage, shape: Shape, degree: int, guided: bool) -> Price:
-        exact = self._exact.get((stage, shape, degree, 1, guided))
+        exact = self._exact.get((stage, shape, degree, 1, guided, 1))
         if exact is not None:
             return exact
         size = self.size(stage, shape)
@@ -115,6 +121,28 @@ class Table:
             return PARALLEL[stage]
         ratio = self._single(stage, shape, degree, guided).seconds / self._single(stage, shape, 1, guided).seconds
         return min(1.0, max(0.0, (1.0 - ratio) / (1.0 - 1.0 / degree)))
+
+    # -- halves ---------------------------------------------------------------------------------------------------
+
+    def _halves_ratios(self, profile: Profile) -> dict[int, Callable[[float], float]]:
+        """Ranks -> size -> seconds of both passes on the halves over those of one pass on a half."""
+        found: dict[int, list[tuple[float, float]]] = {}
+        for point in profile.points:
+            if point.cfg == 2:
+                work = Work(model=profile.model, stage=point.stage, shapes=(point.shape,) * point.batch)
+                half_s = self.price(replace(work, degree=point.degree // 2)).seconds
+                at = (self.size(point.stage, point.shape), point.seconds / half_s)
+                found.setdefault(point.degree, []).append(at)
+        return {degree: _line(points) for degree, points in found.items()}
+
+    def _halved(self, work: Work) -> Price:
+        """One pass on a half of the ranks, times the ratio of the nearest group that was measured."""
+        half_s = self.price(replace(work, degree=work.degree // 2, guided=False, cfg=1)).seconds
+        if not self._halves:
+            return Price(half_s, True)
+        near = min(self._halves, key=lambda degree: (abs(degree - work.degree), degree))
+        size = sum(self.size(work.stage, shape) for shape in work.shapes) / len(work.shapes)
+        return Price(half_s * self._halves[near](size), True)
 
     # -- batches --------------------------------------------------------------------------------------------------
 

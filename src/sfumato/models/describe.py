@@ -115,8 +115,10 @@ def _spec(
     # 8 is a first bound: on one core a step of 8 tiny images takes 4.4 times that of one, and the gain flattens out
     return ModelSpec(
         name=name,
-        encode=StageSpec(parts=ids(reader.encode), max_batch=8),
-        diffuse=StageSpec(parts=ids(reader.diffuse), degrees=degrees, max_batch=8, packs=reader.packs),
+        encode=StageSpec(parts=ids(reader.encode), max_batch=8, packs=True),  # text has no size
+        diffuse=StageSpec(
+            parts=ids(reader.diffuse), degrees=degrees, max_batch=8, packs=reader.packs, halves=reader.packs
+        ),
         decode=StageSpec(parts=ids(reader.decode), degrees=DEGREES if reader.rows else (1,)),
         part_bytes=dict(parts.values()),
         frame_stride=limits.pop("frame_stride"),

@@ -83,12 +83,18 @@ class Bench:
             self._cluster.forget(job)
 
     async def run(
-        self, stage: Stage, units: int, crews: Sequence[tuple[Group, tuple[str, ...]]], *, weigh: bool = False
+        self,
+        stage: Stage,
+        units: int,
+        crews: Sequence[tuple[Group, tuple[str, ...]]],
+        *,
+        cfg: int = 1,
+        weigh: bool = False,
     ) -> list[Timed]:
         """The same chunk on every (group, its jobs) at once. Raises WorkerError for whatever goes wrong there."""
         launched: list[tuple[float, asyncio.Future[AnyEvent]]] = []
         for group, jobs in crews:
-            chunk = Chunk(jobs=jobs, stage=stage, units=units, group=group)
+            chunk = Chunk(jobs=jobs, stage=stage, units=units, group=group, cfg=cfg)
             sources = (None if stage is Stage.ENCODE else group,) * len(jobs)
             launch = Launch(seq=next(self._seqs), chunk=chunk, sources=sources, start_s=0.0, unit_s=0.0)
             launched.append((self._clock(), self._expect(launch.seq)))

@@ -32,7 +32,7 @@ async def timed(offer: Offer, bench: Bench, setting: Setting, *, seconds: float,
     """
     crews = [Crew(offer, bench, setting, group) for group in bench.groups(setting.degree)]
     over = sorted(set(bench.ranks).difference(*(crew.group for crew in crews)))
-    neighbours = [Crew(offer, bench, replace(setting, degree=1), (rank,)) for rank in over]  # keep them busy too
+    neighbours = [Crew(offer, bench, replace(setting, degree=1, cfg=1), (rank,)) for rank in over]  # keep them busy too
     short = set(crews)  # of samples
 
     async def measure(crew: Crew) -> None:
@@ -117,7 +117,8 @@ class Crew:
         return await self._run(Stage.DECODE, units)
 
     async def _run(self, stage: Stage, units: int) -> Timed:
-        (one,) = await self._bench.run(stage, units, [(self.group, self.jobs)])
+        cfg = self._setting.cfg if stage is Stage.DIFFUSE else 1
+        (one,) = await self._bench.run(stage, units, [(self.group, self.jobs)], cfg=cfg)
         return one
 
 

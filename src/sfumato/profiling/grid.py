@@ -44,6 +44,7 @@ class Setting(Value, frozen=True, kw_only=True):
     degree: int = 1
     batch: int = 1
     guided: bool = False
+    cfg: int = 1
     others: tuple[Shape, ...] = ()
 
     @property
@@ -56,7 +57,7 @@ class Setting(Value, frozen=True, kw_only=True):
         """What there is one measurement for: as `cost.profile.Measured.key` and `Mixed.key`."""
         if self.others:
             return self.shapes, self.degree, self.guided
-        return self.stage, self.shape, self.degree, self.batch, self.guided
+        return self.stage, self.shape, self.degree, self.batch, self.guided, self.cfg
 
     def fields(self) -> dict[str, object]:
         """What it is, in the words of a profile."""
@@ -64,10 +65,12 @@ class Setting(Value, frozen=True, kw_only=True):
             return {"shapes": self.shapes, "degree": self.degree, "guided": self.guided}
         shape = self.shape
         where = {"height": shape.height, "width": shape.width, "frames": shape.frames}
-        return {"stage": self.stage, **where, "degree": self.degree, "batch": self.batch, "guided": self.guided}
+        how = {"degree": self.degree, "batch": self.batch, "guided": self.guided, "cfg": self.cfg}
+        return {"stage": self.stage, **where, **how}
 
     def __str__(self) -> str:
-        extra = f" on {self.degree} ranks" if self.degree > 1 else ""
+        halves = " in halves" if self.cfg > 1 else ""
+        extra = f" on {self.degree} ranks{halves}" if self.degree > 1 else ""
         many = f" ×{self.batch}" if self.batch > 1 else ""
         sizes = " + ".join(map(str, self.shapes)) if self.others else f"{self.shape}{many}"
         return f"{self.stage} {sizes}{' guided' if self.guided else ''}{extra}"
@@ -114,12 +117,12 @@ def _encodes(offer: Offer, chosen: Grid) -> list[Setting]:
 
 
 def _together(offer: Offer, shape: Shape, ranks: int) -> list[Setting]:
-    """On several ranks, as far as the model and the ranks go."""
+    """On several ranks, as far as the model and the ranks go, also with the passes of guidance on two halves."""
     guided = offer.guided(offer.default_guidance)
     return [
-        Setting(stage=stage, shape=shape, degree=degree, guided=guided and stage is not Stage.DECODE)
+        Setting(stage=stage, shape=shape, degree=degree, guided=guided and stage is not Stage.DECODE, cfg=cfg)
         for stage in (Stage.DIFFUSE, Stage.DECODE)
-        for degree in offer.spec.stage(stage).degrees
+        for degree, cfg in offer.spec.stage(stage).layouts(guided)
         if 1 < degree <= ranks
     ]
 

@@ -25,6 +25,7 @@ from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench
 from sfumato.profiling.crews import timed, weighed
 from sfumato.profiling.grid import GRIDS, Setting, grid
+from sfumato.profiling.reuse import with_reuse
 from sfumato.profiling.weights import with_weight
 
 PASSES = 3
@@ -73,13 +74,15 @@ async def measure(
             point = await taken.visit(setting)
             profile = replace(_with(profile, point), launch_gap_s=taken.gap_s or profile.launch_gap_s)
             write_profile(campaign.path, profile)
-        if setting.key not in heavy and not setting.others:  # a batch of its largest member's equals takes more
+        # a batch of its largest member's equals takes more than one of unlike shapes, and halves what the whole does
+        if setting.key not in heavy and not setting.others and setting.cfg == 1:
             heavy.add(setting.key)
             chunks = [one for _ in range(WEIGHINGS) for one in await weighed(offer, bench, setting)]
             profile = with_weight(profile, setting, chunks)
             write_profile(campaign.path, profile)
         progress(Step(done=done, total=len(visits), setting=setting, point=point))
     profile = await _measure_loads(offer, bench, profile)
+    profile = await with_reuse(offer, bench, profile)
     write_profile(campaign.path, profile)
     return profile
 

@@ -12,6 +12,7 @@ from msgspec import field
 from sfumato.core.cost import Work
 from sfumato.core.policy import Reason
 from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Stage, Value
+from sfumato.core.view import qualities_of
 
 DELIVERED = frozenset({JobState.DONE, JobState.LATE})
 
@@ -21,7 +22,7 @@ class Span(Value, frozen=True, kw_only=True):
 
     `fate` is "lost" when a rank of its group died, "open" when the journal ends before it does (`end` is then the
     journal's). A `halted` chunk was told to stop early; one that `moved` fetched a latent from other ranks. `reason`
-    says why it was launched, where the policy was asked to tell.
+    says why it was launched, where the policy was asked to tell. `cfg` as in Chunk.
     """
 
     seq: int
@@ -35,6 +36,7 @@ class Span(Value, frozen=True, kw_only=True):
     gained: dict[str, int] = field(default_factory=dict)
     halted: bool = False
     moved: bool = False
+    cfg: int = 1
     reason: Reason | None = None
     fate: Literal["done", "failed", "lost", "open"] = "done"
 
@@ -157,4 +159,6 @@ class Story(Value, frozen=True, kw_only=True):
             degree=len(span.group),
             guided=asked[0].guided,
             device=device,
+            cfg=span.cfg,
+            qualities=qualities_of(asked, span.stage),
         )

@@ -206,4 +206,5 @@ def _span(seq: int, start: float, source: Launch | Running) -> Span:
         end=start,
         halted=isinstance(source, Running) and source.halted,
         moved=moved,
+        cfg=chunk.cfg,
     )

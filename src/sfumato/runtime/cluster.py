@@ -175,9 +175,9 @@ class ProcessCluster:
             self._crew.send(rank, run)
 
     def _degrees(self) -> list[int]:
-        """That the models allow."""
+        """How many ranks a group of the models may have."""
         stages = [offer.spec.stage(stage) for offer in self._offers.values() for stage in Stage]
-        return [1, *(degree for stage in stages for degree in stage.degrees)]
+        return [1, *(ranks for stage in stages for ranks, _ in stage.layouts(guided=True))]
 
     def _pace(self, launch: Launch) -> wire.Pace | None:
         if self.config.kind != "paced":

@@ -27,7 +27,8 @@ class ClusterConfig(Value, frozen=True, kw_only=True):
     """What the workers are. `kind` real or paced; `device` cpu or cuda (rank r takes cuda:r).
 
     `device_kind` is what the profiles call the device (default: `device`). `memory_bytes` 0: as much as there is.
-    `parts` are resident from the start (None: all). `snapshots` is a folder (None: shared memory if there is enough).
+    `parts` are resident from the start (None: all, or as many whole models as memory holds). `snapshots` is a folder
+    (None: shared memory if there is enough).
     A worker that says nothing for `hang_s` beyond twenty times the predicted time of a unit is taken for dead.
     `collectives` carry tensors within a group: auto is mesh on CPUs (our own sockets; gloo is slower), nccl on GPUs.
     """

@@ -228,6 +228,7 @@ class Engine:
             slo=ask.slo,
             priority=ask.priority,
             guided=self.offers[ask.model].guided(ask.guidance),
+            quality=ask.quality,
             degradable=ask.degradable,
             seed=ask.seed,
         )

@@ -1,14 +1,22 @@
-"""A worker's start: its models made, their weights loaded, everything lazy done once, so that it can say `Up`."""
+"""A worker's start: its models made, their weights loaded, everything lazy done once, so that it can say `Up`.
+
+Unless it is told what to load, a rank that cannot hold all models begins with some of them whole, and its neighbour
+with the next ones; the planner changes that by what is asked for.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Sequence
 
-from sfumato.core.values import Shape
+from sfumato.core.values import PartId, Rank, Shape
 from sfumato.models.family import Model, Payload, Task
+from sfumato.models.offer import Offer
 from sfumato.runtime.paced import PacedModel
 from sfumato.runtime.wire import Setup, Up
+
+WEIGHTS = 2 / 3  # of the memory that a rank fills with weights by itself
 
 
 def start(setup: Setup) -> tuple[dict[str, Model], Up]:
@@ -20,9 +28,11 @@ def start(setup: Setup) -> tuple[dict[str, Model], Up]:
         from sfumato.models import load_model
 
         models = {offer.name: load_model(offer, setup.device, setup.dtype) for offer in setup.offers}
+    memory_bytes = setup.memory_bytes or _memory_bytes(setup)
+    chosen = setup.parts if setup.parts is not None else first_parts(setup.offers, setup.rank, memory_bytes)
     for model in models.values():
         known = model.offer.spec.part_bytes
-        model.load([part for part in known if setup.parts is None or part in setup.parts])
+        model.load([part for part in known if part in chosen])
         if setup.kind == "real" and model.resident >= set(known):
             _warm_up(model)
     if setup.kind == "real" and setup.device == "cpu":
@@ -30,7 +40,17 @@ def start(setup: Setup) -> tuple[dict[str, Model], Up]:
     gc.collect()
     gc.freeze()  # what is there now stays: later collections need not look at it
     parts = tuple(sorted({part for model in models.values() for part in model.resident}))
-    return models, Up(pid=os.getpid(), memory_bytes=setup.memory_bytes or _memory_bytes(setup), parts=parts)
+    return models, Up(pid=os.getpid(), memory_bytes=memory_bytes, parts=parts)
+
+
+def first_parts(offers: Sequence[Offer], rank: Rank, memory_bytes: int) -> set[PartId]:
+    """All weights where they leave a third of the memory to requests; else of whole models as many as do."""
+    chosen: dict[PartId, int] = {}
+    for place in range(len(offers)):
+        both = chosen | offers[(rank + place) % len(offers)].spec.part_bytes
+        if sum(both.values()) <= WEIGHTS * memory_bytes:
+            chosen = both
+    return set(chosen)
 
 
 def _settle(setup: Setup) -> None:

@@ -23,7 +23,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=Tr
 
 
 class Setup(Message, frozen=True, kw_only=True):
-    """The first message: what the worker is to be. `parts` are loaded before it reports `Up` (None: all there are).
+    """The first message: what the worker is to be. `parts` are loaded before it reports `Up` (None: see `startup`).
 
     `memory_bytes` 0 means: find out, `ranks` workers share the machine. A member of a group that says nothing for
     `patience_s` is given up; `collectives` carry what they compute.

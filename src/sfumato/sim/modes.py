@@ -20,7 +20,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from sfumato.core.cost import Costs, Work
-from sfumato.core.values import ModelSpec, RankInfo, Request, Shape, Stage
+from sfumato.core.values import EXACT, ModelSpec, RankInfo, Request, Shape, Stage
 
 BATCHES = 3000  # unlike batches of one size that are priced one by one
 
@@ -54,8 +54,10 @@ class Catalogue:
         self._costs = costs
         self._found: dict[tuple[str, Stage, bool], Mapping[Shape, Sequence[Mode]]] = {}
         self._shapes: dict[tuple[str, bool], list[Shape]] = {}
+        self._qualities: dict[tuple[str, bool], set[str]] = {}
         for request in requests:
             self._shapes.setdefault((request.model, request.guided), []).append(request.shape)
+            self._qualities.setdefault((request.model, request.guided), set()).add(request.quality)
 
     def modes(self, request: Request, stage: Stage) -> Sequence[Mode]:
         """Those that are not worse in every respect than another."""
@@ -69,10 +71,9 @@ class Catalogue:
         shapes = sorted(self._shapes[model, guided], key=lambda s: (s.height, s.width, s.frames))
         found: dict[Shape, list[Mode]] = {shape: [] for shape in shapes}
         pools = [list(found)] if spec.packs else [[shape] for shape in found]
-        degrees = {degree * cfg for degree in spec.degrees for cfg in ((1, 2) if guided else (1,))}
-        for degree in sorted(d for d in degrees if d <= self._ranks):
+        for degree, cfg in (layout for layout in spec.layouts(guided) if layout[0] <= self._ranks):
             nodes = next(n for n in range(1, len(self._nodes) + 1) if sum(self._nodes[:n]) >= degree)
-            work = Work(model=model, stage=stage, shapes=(), degree=degree, guided=guided, nodes=nodes)
+            work = Work(model=model, stage=stage, shapes=(), degree=degree, guided=guided, nodes=nodes, cfg=cfg)
             for pool in pools:
                 self._enter(found, work, pool, min(spec.max_batch, sum(s in pool for s in shapes)))
         return found
@@ -100,8 +101,17 @@ class Catalogue:
                     found[shape].append(Mode(wall_s, work.degree * pace_s, pace_s, batch, device, kinds))
 
     def _priced(self, work: Work, device: str, pool: Sequence[Shape], batch: int) -> Seconds:
+        """Of every batch, as if all of it were of the quality that takes the least."""
         groups = combinations_with_replacement(pool, batch)
-        return {group: self._costs.unit_s(replace(work, shapes=group, device=device)) for group in groups}
+        steps = work.stage is Stage.DIFFUSE
+        kinds = sorted(self._qualities[work.model, work.guided]) if steps else [EXACT]
+        qualities = [() if kind == EXACT else (kind,) * batch for kind in kinds]
+        return {
+            group: min(
+                self._costs.unit_s(replace(work, shapes=group, device=device, qualities=each)) for each in qualities
+            )
+            for group in groups
+        }
 
 
 def _lowered(priced: Seconds, larger: Seconds, pool: Sequence[Shape]) -> Seconds:

@@ -11,7 +11,7 @@ from itertools import accumulate, islice, takewhile
 
 from msgspec.structs import replace
 
-from sfumato.core.values import Request, Shape, Value
+from sfumato.core.values import EXACT, Request, Shape, Value
 from sfumato.workload.processes import times
 from sfumato.workload.prompts import write_prompt
 from sfumato.workload.slo import Standalone, slo_s
@@ -30,6 +30,7 @@ class Arrival(Value, frozen=True, kw_only=True, rename={"cls": "class"}):
     steps: int
     guidance: float = 1.0
     guided: bool = False
+    quality: str = EXACT
     seed: int = 0
     slo_s: float | None = None
     priority: int = 0
@@ -49,6 +50,7 @@ class Arrival(Value, frozen=True, kw_only=True, rename={"cls": "class"}):
             slo=self.cls,
             priority=self.priority,
             guided=self.guided,
+            quality=self.quality,
             degradable=self.degradable,
             seed=self.seed,
         )
@@ -96,6 +98,7 @@ def _arrival(at: float, entry: RequestClass, seed: int, prompt: str, slo: float 
         steps=entry.steps,
         guidance=entry.guidance,
         guided=guided,
+        quality=entry.quality,
         seed=seed,
         slo_s=slo,
         priority=entry.priority,

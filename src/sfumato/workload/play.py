@@ -20,7 +20,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sfumato.core.values import JobState
+from sfumato.core.values import EXACT, JobState
 from sfumato.workload.arrivals import Arrival
 from sfumato.workload.played import Played
 
@@ -108,6 +108,8 @@ class Player:
         }
         if arrival.slo_s is not None:
             fields["slo_ms"] = max(1.0, 1000 * (arrival.slo_s - (self.elapsed_s - arrival.at)))
+        if arrival.quality != EXACT:
+            fields["quality"] = arrival.quality
         if arrival.priority:
             fields["priority"] = arrival.priority
         if arrival.degradable:

@@ -54,6 +54,7 @@
     frames = 1
     steps = 28
     guidance = 4.0
+    quality = "exact"            # below that steps are reused: what that leaves of their time is in the profile
     share = 0.5
     slo = 5.0                    # seconds; or: slo_scale = 3.0 (x the standalone time); neither: best effort
     slo_at = "best"              # standalone at the best degree; "one": on one rank
@@ -81,7 +82,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from sfumato.core.cost import NotNegative, Overheads, Positive
-from sfumato.core.values import Shape, Value
+from sfumato.core.values import EXACT, Shape, Value
 from sfumato.workload.pool import Count, Name, PoolSpec
 
 Size = Annotated[str, Meta(pattern=r"^[1-9]\d*x[1-9]\d*$")]
@@ -112,6 +113,7 @@ class RequestClass(Value, frozen=True, kw_only=True, forbid_unknown_fields=True)
     model: str = ""
     frames: Count = 1
     guidance: NotNegative = 1.0
+    quality: Name = EXACT
     share: NotNegative = 1.0
     slo: Positive | None = None
     slo_scale: Positive | None = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from sfumato.core.cost import Work
 from sfumato.core.values import Group, Stage
 from sfumato.core.view import View
@@ -19,7 +21,7 @@ TRIED = 64  # requests that are looked at for one chunk: the most urgent ones
 
 
 def batch_of(
-    view: View, lead: Outlook, group: Group, part: int, others: Iterable[Outlook]
+    view: View, lead: Outlook, group: Group, part: int, others: Iterable[Outlook], cfg: int = 1
 ) -> tuple[list[Outlook], float]:
     """(members, seconds a unit) of the chunk that `lead` opens on `group`; `others` of its kind are tried in turn."""
     degree = len(group)
@@ -28,8 +30,16 @@ def batch_of(
     spec = view.models[request.model].stage(stage)
     if lead.job.done > lead.job.saved:
         return members, unit_s
-    device = view.ranks[group[0]].device
-    slow = unit_s / view.unit_s(lead.job, degree=degree, rank=group[0]) if unit_s else 1.0
+    alone = Work(
+        model=request.model,
+        stage=stage,
+        shapes=(lead.job.shape,),
+        degree=degree,
+        guided=request.guided,
+        device=view.ranks[group[0]].device,
+        cfg=cfg,
+    )
+    slow = unit_s / view.costs.unit_s(alone) if unit_s else 1.0
     tried = 0
     for other in others:
         if len(members) == spec.max_batch or tried == TRIED:
@@ -38,10 +48,7 @@ def batch_of(
             continue
         tried += 1
         shapes = tuple(o.job.shape for o in (*members, other))
-        work = Work(
-            model=request.model, stage=stage, shapes=shapes, degree=degree, guided=request.guided, device=device
-        )
-        together_s = slow * view.costs.unit_s(work)
+        together_s = slow * view.costs.unit_s(replace(alone, shapes=shapes))
         if together_s > PAYS * (unit_s + other.step_s(degree, part)):
             if not spec.packs:
                 break

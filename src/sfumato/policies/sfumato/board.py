@@ -135,7 +135,7 @@ class Board:
                 others = (over & outlooks.alike(seat.o, packs=spec.packs)).nonzero()[0]
                 if len(others):
                     in_turn = (outlooks[place] for place in by_urgency(outlooks, others))
-                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn)
+                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn, self._cfg(seat))
             chunk = self._chunk(seat, members, unit_s)
             while len(members) > 1 and not self._view.fits(chunk):
                 members = members[:-1]
@@ -149,7 +149,13 @@ class Board:
         units = max(1, int(self._quantum_s / unit_s + 1e-9)) if unit_s > 0 else 1
         most = min(seat.most, *(self._view.units_left(o.job) for o in members))
         jobs = tuple(o.job.request.id for o in members)
-        return Chunk(jobs=jobs, stage=seat.o.job.stage, units=min(units, most), group=seat.group)
+        cfg = self._cfg(seat)
+        return Chunk(jobs=jobs, stage=seat.o.job.stage, units=min(units, most), group=seat.group, cfg=cfg)
+
+    def _cfg(self, seat: Seat) -> int:
+        """Into how many halves a seat's group is divided."""
+        steps = seat.o.job.stage is Stage.DIFFUSE
+        return self._paces.kinds[seat.o.kind].cfg(seat.part, len(seat.group)) if steps else 1
 
     # -- degrees -------------------------------------------------------------------------------------------------------
 
@@ -174,18 +180,24 @@ class Board:
         """(seconds saved a step for each added rank, group) of the next degree up, if it pays and fits."""
         o, part = seat.o, seat.part
         width = len(seat.group)
-        if o.job.stage is not Stage.DIFFUSE:
+        if o.job.stage is Stage.ENCODE:
             return None
         wider = next((k for k in self._degrees(o, part) if k > width), None)
         if wider is None or self.left < wider - width:
             return None
-        now_s, then_s = o.step_s(width, part), o.step_s(wider, part)
-        if now_s * width < EFFICIENT * then_s * wider:
+        now_s, then_s = self._unit_s(seat, width), self._unit_s(seat, wider)
+        if now_s * width < EFFICIENT * then_s * wider or then_s >= now_s:
             return None
         added = self._pick(o, part, wider - width, wider, near=seat.group)
         if added is None:
             return None
         return (now_s - then_s) / (wider - width), tuple(sorted((*seat.group, *added)))
+
+    def _unit_s(self, seat: Seat, degree: int) -> float:
+        """Seconds of a unit on so many ranks; a decode is planned for on one, and asked only here what more do."""
+        if seat.o.job.stage is Stage.DIFFUSE:
+            return seat.o.step_s(degree, seat.part)
+        return self._view.unit_s(seat.o.job, degree=degree, rank=seat.group[0])
 
     def _degrees(self, o: Outlook, part: int) -> list[int]:
         if o.job.stage is Stage.DIFFUSE:

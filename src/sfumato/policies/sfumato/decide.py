@@ -23,7 +23,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from sfumato.core.policy import Admission, Plan, Reason, Refusal
-from sfumato.core.values import Chunk, JobState, Rank, Shape
+from sfumato.core.values import Chunk, Job, JobState, Rank, Shape
 from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
 from sfumato.policies.sfumato.board import Board, Seat, by_urgency
@@ -36,7 +36,7 @@ from sfumato.policies.sfumato.paces import Ints
 from sfumato.policies.sfumato.parts import Map
 from sfumato.policies.sfumato.residuals import observed, watch
 from sfumato.policies.sfumato.shares import LEFT_OVER, earned, launch_owed, paid
-from sfumato.policies.sfumato.weights import Exchange, all_there
+from sfumato.policies.sfumato.weights import Exchange, all_there, crowded
 
 UNHURRIED_S = 2.0  # slack assumed before any request with a deadline was seen: chunks of 0.1 s
 
@@ -47,6 +47,7 @@ class Sfumato:
     """`sfumato` in the table of policies."""
 
     name = "sfumato"
+    drops = True
     work_conserving = False  # it rather leaves ranks free than lets a long step of lost work block them
     Memo = Memo
     Options = Choices
@@ -89,7 +90,8 @@ class Decision:
         view = self._view
         keep = self._kept(self._outlooks)
         admissions, refusals = self._admit(keep) if self._choices.admission != "accept" else ((), ())
-        exchange = None if all_there(view) else Exchange(view, self._outlooks, self._memo, self._bytes)
+        settled = all_there(view) and not crowded(view, self._kinds(), self._bytes)
+        exchange = None if settled else Exchange(view, self._outlooks, self._memo, self._bytes)
         if exchange is not None:
             exchange.decide()
         dropping = {drop.rank for drop in exchange.drops} if exchange else set()
@@ -160,9 +162,8 @@ class Decision:
 
     def _launches(self, ready: Flags, keep: Flags, dropping: set[Rank]) -> Launched:
         outlooks, scales = self._outlooks, self._scales
-        kinds = [scales.paces.kinds[number].sample for number in scales.paces.live]
         one_device = len({part.device for part in self._parts}) == 1
-        memory = Memory(self._view, kinds, self._bytes, one_device=one_device)
+        memory = Memory(self._view, self._kinds(), self._bytes, one_device=one_device)
         board = Board(self._view, self._parts, self._map, scales.paces, memory, self._quantum_s, self._limit_s)
         board.leave_out(dropping)
         rest = self._rest((ready & ~keep).nonzero()[0])
@@ -181,6 +182,11 @@ class Decision:
             board.hasten(wanted=set(outlooks.part[keep].tolist()))
         board.widen()
         return list(board.chunks(outlooks, ready))
+
+    def _kinds(self) -> list[Job]:
+        """A job of every kind that is live."""
+        paces = self._scales.paces
+        return [paces.kinds[number].sample for number in paces.live]
 
     def _launch_owed(self, board: Board, rest: list[int]) -> int:
         """Give left-over work the step that it is owed, if it is; returns its place, or -1."""

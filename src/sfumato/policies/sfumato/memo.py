@@ -92,7 +92,7 @@ def demand_of(memo: Memo, arrived: Sequence[Outlook]) -> Memo:
             if slack_s > 0:
                 tightest = min(tightest, slack_s) if tightest else slack_s
             horizon = max(horizon, slo_s)
-        kind = f"{request.model} {o.job.shape} {o.job.steps} {request.guided}"
+        kind = f"{request.model} {o.job.shape} {o.job.steps} {request.guided} {request.quality}"
         known = loads.get(kind)
         count = known.count_at(request.arrived_at, horizon) + 1 if known else 1.0
         loads[kind] = Load(kind=kind, model=request.model, work=o.work, count=count, at=request.arrived_at)

@@ -2,7 +2,9 @@
 
 The least takes at most two degrees, neighbours on the hull of its pace (`policies.pace`), the wide one first. Work on
 a part is counted in GPU-seconds of the first part, so that a slow device is neither cheap nor dear. A margin is kept
-before the deadline (`residuals`), but no request is given up for the margin alone.
+before the deadline (`residuals`), but no request is given up for the margin alone. Where steps may be reused, the work
+and whether a deadline can be met at all are counted with what that is expected to save; when and at which degree to go
+on is found as if it saved nothing, so that deadlines are kept if it does not.
 
 All live requests are weighed at once, in columns; what a job brings to them is read off it once.
 """
@@ -35,8 +37,8 @@ class Outlook(Value, frozen=True, kw_only=True):
 
     `work` is the least GPU-seconds that meet the deadline; `part` and `degree` are where and how to begin that. A job
     that cannot meet it any more (or has none) is `hopeless`, with its least work. `fastest_s` is the time to its end
-    with nothing in its way; at `start_by` it must go on to just make it. `paces` are by part, `place` is its place
-    among all in order of arrival.
+    with nothing in its way; at `start_by` it must go on to just make it, even if no step is reused. `paces` are by
+    part, `place` is its place among all in order of arrival.
     """
 
     job: Job
@@ -72,10 +74,10 @@ class Outlooks:
         kind = self.kind
         self.ends_s = columns[DECODES] * paces.decode_s[kind] + columns[ENCODES] * paces.encode_s[kind]
         steps_s = self.steps * paces.fastest_s[kind]
-        self.fastest_s = self.ends_s + steps_s
+        self.fastest_s = self.ends_s + steps_s * paces.left[kind]
         self.ready_at = ready = np.maximum(now, columns[READY])
-        self.start_by = self.deadline - self.fastest_s
-        self.hopeless: Flags = (self.deadline == inf) | (self.start_by < ready - NEAR)
+        self.start_by = self.deadline - (self.ends_s + steps_s)
+        self.hopeless: Flags = (self.deadline == inf) | (self.deadline - self.fastest_s < ready - NEAR)
         self.stall: Floats = np.where(self.steps > 0.0, paces.stall[kind], 0.0)
         self._least_work(margin, ready, steps_s)
 
@@ -123,7 +125,7 @@ class Outlooks:
             if not able.all():
                 some, found, parts, degrees = some[able], found[able], parts[able], degrees[able]
             self.work[some], self.part[some], self.degree[some] = found, parts, degrees
-        self.work += self.ends_s
+        self.work = self.work * paces.left[kind] + self.ends_s
 
     def _row(self, place: int) -> Outlook:
         job, kind = self.jobs[place], int(self.kind[place])

@@ -118,6 +118,8 @@ def watch(view: View, chunks: Sequence[tuple[Chunk, float]]) -> list[Watched]:
     for chunk, slow in chunks:
         jobs = [job for name in chunk.jobs if (job := view.job(name)) is not None]
         work = view.work(chunk)
+        if work.qualities:
+            continue  # how much is reused differs from step to step, and says nothing about ranks
         start_s = view.costs.start_s(work, chunk.group, [job.home for job in jobs])
         found.append(
             Watched(

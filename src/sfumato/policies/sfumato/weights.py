@@ -5,14 +5,15 @@ over the ranks that have its weights or get them; who waits makes it grow, the f
 free rank loads what it lacks of the stage under the most pressure. Where its memory is short, parts make room that are
 under less than half that pressure, and only if the load takes less than half of the work that the rank would take over.
 Progress without a snapshot keeps its weights. Loads run beside chunks; a rank that drops something sits this plan out.
+What is loaded leaves room for the chunks of all that is there: weights without that are as good as absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from sfumato.core.commands import Drop, Load
-from sfumato.core.values import STAGES, PartId, Rank, Stage
+from sfumato.core.values import STAGES, Job, PartId, Rank, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.memo import Load as Expected
 from sfumato.policies.sfumato.memo import Memo
@@ -31,6 +32,23 @@ def all_there(view: View) -> bool:
     return not parts or all(len(view.resident(rank)) >= len(parts) for rank in view.ranks)
 
 
+def crowded(view: View, kinds: Iterable[Job], sizes: Bytes) -> bool:
+    """Whether the weights on some rank leave no room for a chunk of some kind of job, even on the widest group."""
+    if not any(model.part_bytes for model in view.models.values()):
+        return False
+    most = 0
+    for job in kinds:
+        held = view.costs.held_bytes(job, view.models[job.request.model])
+        widest = _widest(view, job.request.model, Stage.DIFFUSE)
+        most = max(most, held + sizes.ahead(view, job, widest, view.device))
+    return any(most > info.memory_bytes - view.weight_bytes(rank) for rank, info in view.ranks.items())
+
+
+def _widest(view: View, model: str, stage: Stage) -> int:
+    degrees = view.models[model].stage(stage).degrees
+    return max(k for k in degrees if k <= max(min(degrees), len(view.ranks)))
+
+
 class Exchange:
     """Demand and supply of weights; every load counts as supply for the next rank."""
 
@@ -41,10 +59,12 @@ class Exchange:
         self._parts: dict[Key, tuple[PartId, ...]] = {
             (name, stage): model.stage(stage).parts for name, model in view.models.items() for stage in STAGES
         }
+        self._sizes = {part: size for model in view.models.values() for part, size in model.part_bytes.items()}
         self._there = {rank: {*view.resident(rank), *view.loading(rank)} for rank in view.ranks}
         self._work: dict[Key, float] = {}
         self._wide: dict[Key, int] = {}
         self._chunk: dict[Key, int] = {}
+        self._least: dict[Key, int] = {}  # bytes of a chunk on the widest group
         self._bound: set[Rank] = set()
         for o in outlooks:
             self._add(o)
@@ -72,7 +92,7 @@ class Exchange:
             load_s = self._load_s(key)
             bears_s = max(load_s, min(PATIENT * load_s, o.start_by - view.now))
             waited = 1.0 + (view.now - job.request.arrived_at) / bears_s if bears_s > 0 else 1.0
-            narrowest = min(view.models[key[0]].stage(stage).degrees)
+            narrowest, widest = min(view.models[key[0]].stage(stage).degrees), _widest(view, *key)
             wide = o.degree if stage is job.stage and stage is Stage.DIFFUSE else narrowest
             work = units * narrowest * o.paces[0].unit_s(stage, o.paces[0].hull[0][0])
             held = view.costs.held_bytes(job, view.models[key[0]])
@@ -80,6 +100,8 @@ class Exchange:
             self._work[key] = self._work.get(key, 0.0) + work * waited
             self._wide[key] = max(self._wide.get(key, 1), wide)
             self._chunk[key] = max(self._chunk.get(key, 0), held + peak)
+            least = held + self._bytes.chunk(view, job, stage, widest, view.device)
+            self._least[key] = max(self._least.get(key, 0), least)
 
     def _expect(self, load: Expected, horizon_s: float) -> None:
         """Count what will come in the time of `PATIENT` loads, at the rate that was seen."""
@@ -98,7 +120,8 @@ class Exchange:
     def _exchange(self, rank: Rank, key: Key) -> bool:
         """Load what a rank lacks for `key`, after drops if they are worth it."""
         absent = [part for part in self._parts[key] if part not in self._there[rank]]
-        need = sum(self._size(part, key[0]) for part in absent) + self._chunk.get(key, 0)
+        beside = max((self._least[other] for other in self._work if self._can_keep(rank, other)), default=0)
+        need = sum(self._size(part, key[0]) for part in absent) + max(self._chunk.get(key, 0), beside)
         gone = self._victims(rank, key, need - self._view.spare_bytes(rank))
         if gone is None:
             return False
@@ -151,10 +174,18 @@ class Exchange:
         return sum(self._has(rank, key) for rank in self._there)
 
     def _has(self, rank: Rank, key: Key) -> bool:
-        return self._there[rank].issuperset(self._parts[key])
+        """Whether the weights are there, or on their way, with room for a chunk beside all others."""
+        there = self._there[rank]
+        if not there.issuperset(self._parts[key]):
+            return False
+        taken = sum(self._size(part) for part in there)
+        return taken + self._least.get(key, 0) <= self._view.ranks[rank].memory_bytes
+
+    def _can_keep(self, rank: Rank, key: Key) -> bool:
+        """Whether a stage with work runs here now, and should go on to."""
+        return key in self._least and self._has(rank, key)
 
     def _size(self, part: PartId, model: str | None = None) -> int:
-        models = self._view.models
         if model is not None:
-            return models[model].part_bytes.get(part, 0)
-        return max((spec.part_bytes.get(part, 0) for spec in models.values()), default=0)
+            return self._view.models[model].part_bytes.get(part, 0)
+        return self._sizes.get(part, 0)

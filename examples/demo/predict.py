@@ -1,4 +1,4 @@
-"""What the simulator says of the demo's load: the same planner, the measured profile, several seeds of its machine's drift.
+"""What the simulator says of the demo's load: same planner, measured profile, several seeds of the machine's drift.
 
 The profile was measured in passes with a part of a minute between them, and on a shared machine most of the spread is
 between passes: the speed wanders, and what is slow stays so for a while. Noise of each chunk's own would average out.

@@ -138,7 +138,7 @@ async def measured_scene(folder: Path) -> Scene:
     offers = {name: _narrowed(describe(name, name)) for name in (IMAGE, VIDEO)}
     cluster = ClusterConfig()
     profiles = await _profiled(offers, cluster, folder)
-    image, video = {"model": IMAGE, "guidance": 3.0}, {"model": VIDEO, "guidance": 3.0, "frames": 9}
+    image, video = {"model": IMAGE}, {"model": VIDEO, "frames": 9}
     return Scene(
         name="2 real workers",
         profiles=profiles,

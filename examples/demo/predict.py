@@ -16,11 +16,10 @@ from sfumato.cost import Profile, ProfileCosts
 from sfumato.report.journal import tell
 from sfumato.report.metrics import Metrics, measure
 from sfumato.report.story import Story
-from sfumato.sim import drifting
+from sfumato.sim import DRIFT_S, drifting
 from sfumato.workload.arrivals import Arrival, requests
 
 SEEDS = 20
-DRIFT_S = 30.0  # over which a speed holds: a shared machine was seen to change by 20% in that time
 _P10_TO_P90 = 2.563  # standard deviations of a normal distribution
 
 

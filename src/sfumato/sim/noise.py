@@ -19,6 +19,7 @@ Noise = Callable[[], float]
 Pace = Callable[[Group, float], float]
 """A factor on the seconds of the units of a chunk that a group begins at a time."""
 
+DRIFT_S = 30.0  # over which the speed of a shared machine was seen to hold: it changed by 20% in that time
 STEPS = 16  # at which a wandering speed is drawn, in the time over which it holds
 
 

@@ -19,7 +19,7 @@ TRAVEL = 0.46
 MOVES = 0.3  # share of the clips in which something travels
 # What an empty prompt draws: background, colour, shape, and its motion in a clip.
 UNASKED = (
-    ("navy", "yellow", "star", "turn"),
+    ("navy", "yellow", "star", "still"),
     ("white", "red", "circle", "right"),
     ("green", "white", "square", "up"),
     ("black", "pink", "ring", "grow"),
@@ -178,5 +178,5 @@ def _travelling(rng: random.Random) -> Scene:
 
 def _with_motion(scene: Scene, rng: random.Random) -> Scene:
     first, *others = scene.things
-    kinds = ["grow", "shrink", "still"] + (["turn"] if first.shape in TURNABLE else [])
+    kinds = ["grow", "shrink", "still"] + (["turn", "turn"] if first.shape in TURNABLE else [])  # the hardest
     return replace(scene, things=(replace(first, motion=rng.choice(kinds)), *others))

@@ -56,13 +56,15 @@ def create_app(
     )
 
 
-def create_server(app: Starlette, *, log_level: str = "info") -> uvicorn.Server:
+def create_server(
+    app: Starlette, *, log_level: str = "info", on_start: Callable[[], object] = lambda: None
+) -> uvicorn.Server:
     """A server for `app`: `await server.serve(sockets=[bind(host, port)])` on the event loop of its service.
 
-    `should_exit = True` ends it.
+    `on_start` is called once clients are no longer refused. `should_exit = True` ends it.
     """
     settings = uvicorn.Config(app, log_level=log_level, ws="none", access_log=False, timeout_graceful_shutdown=5)
-    return _Server(settings)
+    return _Server(settings, on_start)
 
 
 class _Server(uvicorn.Server):
@@ -70,6 +72,14 @@ class _Server(uvicorn.Server):
 
     A SIGTERM then killed the process before its engine had ended, and the last quarter second of its journal was lost.
     """
+
+    def __init__(self, settings: uvicorn.Config, on_start: Callable[[], object]) -> None:
+        super().__init__(settings)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

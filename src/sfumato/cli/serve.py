@@ -55,7 +55,8 @@ async def serve(config: Config) -> None:
     """Serve until SIGINT or SIGTERM. The port is taken before workers start, which may take minutes."""
     with bind(config.server.host, config.server.port) as bound:
         async with session(config) as (engine, _):
-            server = create_server(create_app(engine, config=config.api), log_level="warning")
             host, port = bound.getsockname()[:2]
-            click.echo(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
+            words = f"serving on http://{f'[{host}]' if ':' in host else host}:{port}"
+            app = create_app(engine, config=config.api)
+            server = create_server(app, log_level="warning", on_start=lambda: click.echo(words, err=True))
             await server.serve(sockets=[bound])

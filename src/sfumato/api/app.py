@@ -79,7 +79,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_start()
+        if self.started:
+            self._on_start()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

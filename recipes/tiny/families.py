@@ -133,7 +133,7 @@ class VideoFamily:
 
     def random_extent(self, rng: random.Random) -> Extent:
         """Now and then 9 to 17 frames of 64 px; else anything allowed, mostly its shorter half."""
-        if rng.random() < 0.25:
+        if rng.random() < 0.4:
             return (rng.choice((9, 13, 17)), 64, 64)
         frames = min(rng.choice(LENGTHS), rng.choice(LENGTHS))
         return (frames, rng.choice(SIDES), rng.choice(SIDES))

@@ -86,6 +86,15 @@ def test_who_needs_all_ranks_gives_way_to_a_smaller_request_that_cannot_wait() -
     assert run("sfumato", 4, wide, small).met == {"small"}
 
 
+def test_who_needs_all_ranks_and_cannot_wait_goes_narrower_beside_a_smaller_request() -> None:
+    """A step on two ranks loses 1/18 s, of 0.17 s; longer than a quarter of that, which only who can wait minds."""
+    wide = image("wide", 2.05, steps=16)
+    small = image("small", 0.5, at=0.2, steps=2)
+    found = run("sfumato", 4, wide, small)
+    assert found.met == {"wide", "small"}
+    assert found.degrees("wide") == [4, 2, 4]
+
+
 def test_beside_a_slow_rank_the_others_are_known_to_keep_their_pace() -> None:
     """The cost model has one factor for all ranks: with a slow one among them it has the others too slow."""
     assert Residuals(ranks=((0, -0.25), (1, -0.25), (2, 0.85))).usual == 0.78

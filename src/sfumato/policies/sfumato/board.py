@@ -34,11 +34,9 @@ class Seat:
 class Board:
     """The free ranks, and who was given some."""
 
-    def __init__(
-        self, view: View, parts: Parts, places: Map, paces: Paces, memory: Memory, quantum_s: float, limit_s: float
-    ) -> None:
+    def __init__(self, view: View, parts: Parts, places: Map, paces: Paces, memory: Memory) -> None:
         self._view, self._parts, self._paces, self._memory = view, parts, paces, memory
-        self._quantum_s, self._limit_s = quantum_s, limit_s
+        self._spans = paces.spans
         self._where = places.where
         self._free: list[list[list[Rank]]] = [[[] for _ in part.nodes] for part in parts]  # by part and machine
         for rank in view.free:
@@ -80,7 +78,7 @@ class Board:
         """At the narrowest degree whose step is short enough that nobody waits long for its ranks."""
         for part in range(len(self._parts)):
             degrees = self._degrees(o, part)
-            short = [k for k in degrees if o.step_s(k, part) <= self._quantum_s]
+            short = [k for k in degrees if o.step_s(k, part) <= self._spans.quantum_s]
             if short and self._seat(o, part, short[0], why):
                 return True
             idle = not self.seats and not self._view.running
@@ -146,7 +144,7 @@ class Board:
             yield seat, chunk, unit_s
 
     def _chunk(self, seat: Seat, members: Sequence[Outlook], unit_s: float) -> Chunk:
-        units = max(1, int(self._quantum_s / unit_s + 1e-9)) if unit_s > 0 else 1
+        units = max(1, int(self._spans.quantum_s / unit_s + 1e-9)) if unit_s > 0 else 1
         most = min(seat.most, *(self._view.units_left(o.job) for o in members))
         jobs = tuple(o.job.request.id for o in members)
         cfg = self._cfg(seat)
@@ -167,7 +165,7 @@ class Board:
                 continue
             laxity = o.start_by - self._view.now
             lost_s = o.step_s(k, part) - o.paces[part].fastest_s
-            if o.step_s(k, part) > self._limit_s:
+            if not self._spans.bears(o.step_s(k, part), laxity):
                 break
             if lost_s > laxity:
                 return False

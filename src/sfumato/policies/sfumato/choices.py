@@ -10,8 +10,8 @@ from sfumato.policies.sfumato.admit import Mode
 class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How requests are weighed against each other, what is admitted, whether decisions are explained.
 
-    `quantum`, `limit`: shares of the tightest slack: the length of a chunk, the longest step of kept work that runs
-    narrower than its deadline asks for.
+    `quantum`, `limit`: shares of the tightest slack: the length of a chunk, the longest step of kept work that can wait
+    and runs narrower than its deadline asks for.
     `weights`: what a request of an SLO class is worth beside others (1), where not all can be in time.
     `shares`: the part of the pool that a class is given under overload, as long as some of its requests can be in time.
     `left_over`: the part of the pool that late and best-effort work is given, whatever else waits.

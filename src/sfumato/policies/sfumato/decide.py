@@ -3,7 +3,8 @@
 On each batch of events:
 1. Weigh every live request (`outlook`): least GPU-seconds that meet its deadline, first degree of that, or hopeless.
 2. Choose whom to save (`keep`); refuse or lower arrivals that cannot be saved, if admission says so (`admit`).
-3. Launch kept requests by laxity at that degree; narrower only if a step stays short and the deadline still holds.
+3. Launch kept requests by laxity at that degree; narrower only if a step stays short, or they cannot wait, and the
+   deadline still holds.
 4. Then given-up work (least first), late work and best effort (least left first), only where a step is short, so that
    work that cannot be saved never blocks work that can. A small share of the pool is theirs whatever comes (`shares`).
 5. Move to faster ranks that no kept request wants; then double degrees while ranks are free and efficiency stays above
@@ -36,6 +37,7 @@ from sfumato.policies.sfumato.paces import Ints
 from sfumato.policies.sfumato.parts import Map
 from sfumato.policies.sfumato.residuals import observed, watch
 from sfumato.policies.sfumato.shares import LEFT_OVER, earned, launch_owed, paid
+from sfumato.policies.sfumato.spans import Spans
 from sfumato.policies.sfumato.weights import Exchange, all_there, crowded
 
 UNHURRIED_S = 2.0  # slack assumed before any request with a deadline was seen: chunks of 0.1 s
@@ -72,11 +74,10 @@ class Decision:
         memo: Memo = view.memo or Memo()
         self._residuals = observed(memo.residuals, view)
         self._parts = ranks.read(view, self._residuals)
-        self._slack_s = memo.tightest_s or UNHURRIED_S
-        self._quantum_s = choices.quantum * self._slack_s
-        self._limit_s = choices.limit * self._slack_s
-        scales.paces.begin(view, self._parts, self._quantum_s, self._limit_s)
-        self._margin = self._residuals.margin(self._quantum_s)
+        slack_s = memo.tightest_s or UNHURRIED_S
+        spans = Spans(choices.quantum * slack_s, choices.limit * slack_s, slack_s)
+        scales.paces.begin(view, self._parts, spans)
+        self._margin = self._residuals.margin(spans.quantum_s)
         self._outlooks = scales.weigh(view, self._margin)
         self._fresh = fresh(memo, self._outlooks, known=view.job(memo.newest[0]) is not None)
         self._memo = demand_of(memo, self._fresh)
@@ -164,7 +165,7 @@ class Decision:
         outlooks, scales = self._outlooks, self._scales
         one_device = len({part.device for part in self._parts}) == 1
         memory = Memory(self._view, self._kinds(), self._bytes, one_device=one_device)
-        board = Board(self._view, self._parts, self._map, scales.paces, memory, self._quantum_s, self._limit_s)
+        board = Board(self._view, self._parts, self._map, scales.paces, memory)
         board.leave_out(dropping)
         rest = self._rest((ready & ~keep).nonzero()[0])
         first = self._launch_owed(board, rest)

@@ -78,8 +78,8 @@ class Outlooks:
         self.ready_at = ready = np.maximum(now, columns[READY])
         self.start_by = self.deadline - (self.ends_s + steps_s)
         self.hopeless: Flags = (self.deadline == inf) | (self.deadline - self.fastest_s < ready - NEAR)
-        self.stall: Floats = np.where(self.steps > 0.0, paces.stall[kind], 0.0)
         self._least_work(margin, ready, steps_s)
+        self.stall = self._stall(paces)
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -126,6 +126,18 @@ class Outlooks:
                 some, found, parts, degrees = some[able], found[able], parts[able], degrees[able]
             self.work[some], self.part[some], self.degree[some] = found, parts, degrees
         self.work = self.work * paces.left[kind] + self.ends_s
+
+    def _stall(self, paces: Paces) -> Floats:
+        """What a second without all ranks of the pool costs who goes fastest on all of them: all of it, unless a
+        narrower step is borne. Nothing to anybody else."""
+        beside_s = paces.beside_s[self.kind]
+        found = np.zeros(len(self))
+        some = ((beside_s > 0.0) & (self.steps > 0.0)).nonzero()[0]
+        if len(some):
+            beside_s, laxity = beside_s[some], self.start_by[some] - self.ready_at[some]
+            narrower = 1.0 - paces.fastest_s[self.kind[some]] / beside_s
+            found[some] = np.where(paces.spans.bear(beside_s, laxity), narrower, 1.0)
+        return found
 
     def _row(self, place: int) -> Outlook:
         job, kind = self.jobs[place], int(self.kind[place])

@@ -22,6 +22,7 @@ from sfumato.core.values import EXACT, Job, ModelSpec, Shape, Stage
 from sfumato.core.view import View
 from sfumato.policies.pace import Pace, hull_of
 from sfumato.policies.sfumato.parts import Part, Parts
+from sfumato.policies.sfumato.spans import Spans
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -107,13 +108,13 @@ class Paces:
         self._numbers: dict[tuple[str, Shape, bool, str], int] = {}
         self._families: dict[tuple[str, bool], int] = {}
         self._parts: Parts = ()
-        self._chunk_s = self._limit_s = 0.0
+        self.spans = Spans(0.0, 0.0, 0.0)
         self._models: Mapping[str, ModelSpec] = {}
         self._size(0, 0)
 
-    def begin(self, view: View, parts: Parts, chunk_s: float, limit_s: float) -> None:
-        """A new plan, of chunks of `chunk_s`; nobody runs narrower than it should in steps beyond `limit_s`."""
-        self._chunk_s, self._limit_s = chunk_s, limit_s
+    def begin(self, view: View, parts: Parts, spans: Spans) -> None:
+        """A new plan."""
+        self.spans = spans
         if parts is not self._parts or view.models is not self._models or len(self.kinds) > KINDS:
             self._parts, self._models = parts, view.models
             self.kinds.clear()
@@ -140,7 +141,7 @@ class Paces:
         self.live = np.bincount(kinds).nonzero()[0].tolist()
         for number in self.live:
             kind = self.kinds[number]
-            if kind.ask(view.costs, self._parts, self._chunk_s):
+            if kind.ask(view.costs, self._parts, self.spans.quantum_s):
                 self.left[number] = kind.left
                 self._write(number, kind.paces)
 
@@ -148,7 +149,7 @@ class Paces:
         first = paces[0]
         self.encode_s[number], self.decode_s[number] = first.encode_s, first.decode_s
         self.fastest_s[number] = min(pace.fastest_s for pace in paces)
-        self.stall[number] = self._stall(first) if len(paces) == 1 else 0.0
+        self.beside_s[number] = self._beside_s(first) if len(paces) == 1 else 0.0
         for part, pace in enumerate(paces):
             self.scale[part, number] = first.least_s / pace.least_s
             corners = (*pace.hull, *[pace.hull[-1]] * (self.seconds.shape[1] - len(pace.hull)))
@@ -156,15 +157,14 @@ class Paces:
                 self.degrees[part, corner, number] = degree
                 self.seconds[part, corner, number] = seconds
 
-    def _stall(self, pace: Pace) -> float:
-        """What a second without all ranks of the pool costs who goes fastest on all of them, if anything."""
+    def _beside_s(self, pace: Pace) -> float:
+        """A step beside others, of who goes fastest on all ranks of the pool; of anybody else 0."""
         if pace.hull[-1][0] < len(self._parts[0].ranks) or len(pace.steps) == 1:
             return 0.0
-        beside_s = pace.steps[-2][1]
-        return 1.0 - pace.fastest_s / beside_s if beside_s <= self._limit_s else 1.0
+        return pace.steps[-2][1]
 
     def _size(self, kinds: int, corners: int) -> None:
-        self.encode_s, self.decode_s, self.fastest_s, self.stall = np.zeros((4, kinds))
+        self.encode_s, self.decode_s, self.fastest_s, self.beside_s = np.zeros((4, kinds))
         self.left: Floats = np.ones(kinds)
         self.family: Ints = np.zeros(kinds, dtype=np.intp)
         self.scale: Floats = np.ones((len(self._parts), kinds))
@@ -172,7 +172,7 @@ class Paces:
         self.seconds: Floats = np.zeros((len(self._parts), corners, kinds))
 
     def _grow(self) -> None:
-        for name in ("encode_s", "decode_s", "fastest_s", "stall", "left", "family", "scale", "degrees", "seconds"):
+        for name in ("encode_s", "decode_s", "fastest_s", "beside_s", "left", "family", "scale", "degrees", "seconds"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate((column, np.zeros_like(column)), axis=-1))
 

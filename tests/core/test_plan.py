@@ -57,9 +57,14 @@ def arrivals() -> list[Arrived]:
 
 
 def encode(
-    *jobs: str, group: tuple[int, ...] = (0,), units: int = 1, stage: Stage = Stage.ENCODE, cfg: int = 1
+    *jobs: str,
+    group: tuple[int, ...] = (0,),
+    units: int = 1,
+    stage: Stage = Stage.ENCODE,
+    cfg: int = 1,
+    onward: int = 0,
 ) -> Chunk:
-    return Chunk(jobs=jobs, stage=stage, units=units, group=group, cfg=cfg)
+    return Chunk(jobs=jobs, stage=stage, units=units, group=group, cfg=cfg, onward=onward)
 
 
 ILLEGAL = {
@@ -72,6 +77,12 @@ ILLEGAL = {
     "a rank that is not up": Plan(launches=(encode("a", group=(7,)),)),
     "a degree that the stage does not have": Plan(launches=(encode("a", group=(0, 1)),)),
     "halves of a stage that has none": Plan(launches=(encode("a", group=(0, 1), cfg=2),)),
+    "more units of the next stage than it has": Plan(launches=(encode("a", onward=5),)),
+    "fewer than no units of the next stage": Plan(launches=(encode("a", onward=-1),)),
+    "going on with weights that are not resident": Plan(launches=(encode("v", onward=1),)),
+    "going on with weights that are dropped": Plan(
+        drops=(Drop(rank=0, part="dit"),), launches=(encode("a", onward=1),)
+    ),
     "a batch above the stage's": Plan(launches=(encode("a", "b"),)),
     "weights that are not resident": Plan(launches=(encode("v"), encode("a", group=(1,), stage=Stage.DECODE))),
     "a halt of nothing": Plan(halts=(Halt(seq=9),)),
@@ -102,6 +113,16 @@ def test_a_chunk_that_memory_does_not_hold_is_refused() -> None:
     serving.handle(arrivals())
     serving.policy = Scripted(Plan(launches=(encode("b"),)))
     with pytest.raises(LawError, match="memory"):
+        serving.handle([ChunkDone(at=2.0, seq=1, progress=(Progress(job="a", units=1, saved=1),), seconds=1.0)])
+
+
+@pytest.mark.parametrize(("units", "group"), [(3, (0,)), (4, (0, 1))])
+def test_a_rank_goes_on_only_by_itself_and_from_the_end_of_a_stage(units: int, group: tuple[int, ...]) -> None:
+    serving, _ = world(Plan(launches=(encode("a"),)), strict=True)
+    serving.handle(arrivals())
+    steps = encode("a", group=group, stage=Stage.DIFFUSE, units=units, onward=1)
+    serving.policy = Scripted(Plan(launches=(steps,)))
+    with pytest.raises(LawError, match=r"do not end the stage|on one at most"):
         serving.handle([ChunkDone(at=2.0, seq=1, progress=(Progress(job="a", units=1, saved=1),), seconds=1.0)])
 
 

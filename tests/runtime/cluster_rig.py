@@ -53,6 +53,7 @@ class Rig:
         self._inbox: asyncio.Queue[AnyEvent] = asyncio.Queue()
         self._stepped = asyncio.Event()
         self._seq = 0
+        self._following: Launch
         cluster.on_event(self._take)
         cluster.on_progress(self._step)
 
@@ -84,13 +85,23 @@ class Rig:
         group: Group = (0,),
         unit_s: float = 0.001,
         cfg: int = 1,
+        onward: int = 0,
     ) -> int:
         names = (jobs,) if isinstance(jobs, str) else tuple(jobs)
         self._seq += 1
-        chunk = Chunk(jobs=names, stage=stage, units=units, group=group, cfg=cfg)
+        chunk = Chunk(jobs=names, stage=stage, units=units, group=group, cfg=cfg, onward=onward)
         sources = (None,) * len(names)
-        self.cluster.execute(Launch(seq=self._seq, chunk=chunk, sources=sources, start_s=0.0, unit_s=unit_s))
-        return self._seq
+        launch = Launch(seq=self._seq, chunk=chunk, sources=sources, start_s=0.0, unit_s=unit_s, onward_s=unit_s)
+        self.cluster.execute(launch)
+        self._seq += onward > 0
+        self._following = launch
+        return launch.seq
+
+    def agree(self) -> int:
+        """The core counts what the last launch goes on with."""
+        following = self._following.following
+        self.cluster.execute(following)
+        return following.seq
 
 
 @asynccontextmanager

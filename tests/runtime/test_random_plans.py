@@ -1,4 +1,5 @@
-"""Thousands of random plans over four processes: groups that overlap, halts, cancellations, deaths. Nothing hangs.
+"""Thousands of random plans over four processes: groups that overlap, ranks that go on by themselves, halts,
+cancellations, deaths. Nothing hangs.
 
 The workers are paced, with units of no length: real processes, groups and transfers, and states that end as a picture
 from which every path can be told. A real Serving checks that the plans are legal, and its journal must replay.
@@ -19,7 +20,7 @@ from sfumato.assemble import Setup, build, rebuild
 from sfumato.core.commands import Halt, Launch, Load
 from sfumato.core.journal import Entry, Record
 from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Job, JobState, Rank, Shape
+from sfumato.core.values import Chunk, Job, JobState, Rank, Shape, Stage
 from sfumato.core.view import View
 from sfumato.models import Payload, Task
 from sfumato.runtime.cluster import ProcessCluster
@@ -62,7 +63,10 @@ class Dice:
                 break
             units = dice.randint(1, min([4, *map(view.units_left, batch)]))
             jobs = tuple(job.id for job in batch)
-            launches.append(Chunk(jobs=jobs, stage=batch[0].stage, units=units, group=group))
+            stage, onward = batch[0].stage, 0
+            if len(group) == 1 and stage is not Stage.DECODE and all(units == view.units_left(job) for job in batch):
+                onward = dice.randint(0, 1)
+            launches.append(Chunk(jobs=jobs, stage=stage, units=units, group=group, onward=onward))
             free = [rank for rank in free if rank not in group]
             ready = [job for job in ready if job.id not in jobs]
         halts = []

@@ -56,6 +56,62 @@ def test_a_request_goes_through_its_stages_and_leaves_a_picture(tmp_path: Path) 
     asyncio.run(scene())
 
 
+def test_a_rank_goes_on_to_the_next_stage_by_itself(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            rig.cluster.accept("m", task("a"))
+            rig.launch("a", ENCODE, 1, onward=8)
+            assert (await rig.next(ChunkDone)).onward
+            await asyncio.sleep(0.2)  # the eight steps are over before the core agrees
+            seq = rig.agree()
+            done = await rig.next(ChunkDone)
+            assert (done.seq, done.progress) == (seq, (Progress(job="a", units=8, saved=8),))
+            assert not done.onward
+            rig.launch("a", DECODE, 1)
+            assert (await rig.next(ChunkDone)).progress[0].units == 1
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.5], ids=["it runs", "it has ended"])
+def test_what_a_rank_went_on_with_may_be_undone(late_s: float, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            rig.cluster.accept("m", task("a"))
+            seq = rig.launch("a", ENCODE, 1, unit_s=0.02, onward=8)
+            assert (await rig.next(ChunkDone)).onward
+            await asyncio.sleep(late_s)
+            rig.cluster.execute(Halt(seq=seq + 1, undone=True))
+            if late_s:
+                assert (await rig.next(ChunkDone)).seq == seq + 1  # the core does not know of it, and takes no notice
+            rig.launch("a", DIFFUSE, 8)  # all of them: none was counted
+            assert (await rig.next(ChunkDone)).progress == (Progress(job="a", units=8, saved=8),)
+            rig.launch("a", DECODE, 1)
+            assert (await rig.next(ChunkDone)).progress[0].units == 1
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("halted", [True, False])
+def test_who_is_halted_or_given_up_does_not_go_on(halted: bool, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path) as rig:
+            await up(rig, 1)
+            await encode(rig, "a")
+            seq = rig.launch("a", DIFFUSE, 8, unit_s=0.1, onward=1)
+            await rig.step("a", 7)
+            if halted:
+                rig.cluster.execute(Halt(seq=seq))
+            else:
+                rig.cluster.forget("a")
+            done = await rig.next(ChunkDone)
+            assert (done.seq, done.onward) == (seq, False)
+
+    asyncio.run(scene())
+
+
 def test_a_halt_ends_a_chunk_within_one_unit_and_the_rest_runs_later(tmp_path: Path) -> None:
     async def scene() -> None:
         async with cluster_of(1, tmp_path) as rig:

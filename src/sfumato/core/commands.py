@@ -14,6 +14,7 @@ class Launch(Command, frozen=True, kw_only=True):
 
     `sources` says, job by job, which group holds the latent (None: take its snapshot, or nothing yet exists); a
     source other than the chunk's group implies the move. Predicted seconds: `start_s` once, `unit_s` a unit.
+    `onward_s` is that of a unit of what its rank goes on with. `follows`: the rank has done so, after chunk `seq - 1`.
     """
 
     seq: int
@@ -21,13 +22,26 @@ class Launch(Command, frozen=True, kw_only=True):
     sources: tuple[Group | None, ...]
     start_s: float
     unit_s: float
+    onward_s: float = 0.0
+    follows: bool = False
+
+    @property
+    def following(self) -> Launch:
+        """Of a chunk that goes `onward`: what its rank is to do then."""
+        chunk = self.chunk.following
+        sources = (chunk.group,) * len(chunk.jobs)
+        return Launch(seq=self.seq + 1, chunk=chunk, sources=sources, start_s=0.0, unit_s=self.onward_s, follows=True)
 
 
 class Halt(Command, frozen=True, kw_only=True):
-    """End chunk `seq` after the unit in flight; with `jobs`, only those leave the batch and the others go on."""
+    """End chunk `seq` after the unit in flight; with `jobs`, only those leave the batch and the others go on.
+
+    `undone`: the chunk was never launched, its rank has gone on by itself and should not have; nothing of it counts.
+    """
 
     seq: int
     jobs: tuple[str, ...] = ()
+    undone: bool = False
 
 
 class Load(Command, frozen=True, kw_only=True):

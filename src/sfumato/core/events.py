@@ -26,11 +26,15 @@ class Progress(Value, frozen=True, kw_only=True):
 
 
 class ChunkDone(Event, frozen=True, kw_only=True):
-    """A chunk ended, by itself or halted. `seconds` is the measured time of its units, without the start."""
+    """A chunk ended, by itself or halted. `seconds` is the measured time of its units, without the start.
+
+    `onward`: its rank has gone on by itself, with what the chunk says and under the next number.
+    """
 
     seq: int
     progress: tuple[Progress, ...]
     seconds: float
+    onward: bool = False
 
 
 class ChunkFailed(Event, frozen=True, kw_only=True):

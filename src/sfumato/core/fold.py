@@ -7,6 +7,7 @@ when that happened. One that contradicts the state is a LawError.
 from __future__ import annotations
 
 from sfumato.core.commands import AnyCommand, Halt
+from sfumato.core.enact import follow
 from sfumato.core.events import (
     AnyEvent,
     Arrived,
@@ -85,6 +86,8 @@ def _chunk_done(state: State, event: ChunkDone, commands: list[AnyCommand]) -> N
         outcome = state.backlog.advance(job, state.models[job.request.model], gain, spent, state.now)
         if outcome:
             commands.append(state.told(outcome))
+    if event.onward:
+        commands.append(follow(state, running))
 
 
 def _chunk_failed(state: State, seq: int, reason: str, commands: list[AnyCommand]) -> None:

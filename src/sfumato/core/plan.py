@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Job, JobState, StageSpec
+from sfumato.core.values import Chunk, Job, JobState, Stage, StageSpec
 from sfumato.core.view import View
 from sfumato.errors import LawError
 
@@ -46,6 +46,9 @@ def _complaints(plan: Plan, view: View) -> Iterator[tuple[str, str]]:
             ranks.add(rank)
         for complaint in _odd_group(chunk, spec, view, dropped):
             yield "L5", complaint
+        if chunk.onward:
+            for complaint in _odd_onward(chunk, lead, view, dropped):
+                yield "L5", complaint
         jobs.update(chunk.jobs)
 
 
@@ -109,6 +112,26 @@ def _odd_group(chunk: Chunk, spec: StageSpec, view: View, dropped: set[tuple[int
             yield f"drops what it launches on rank {rank}"
     if not view.fits(chunk):
         yield f"has a chunk that memory does not hold: {chunk}"
+
+
+def _odd_onward(chunk: Chunk, lead: Job, view: View, dropped: set[tuple[int, str]]) -> Iterator[str]:
+    """What a rank cannot go on with."""
+    jobs = [job for name in chunk.jobs if (job := view.job(name)) is not None]
+    if chunk.stage is Stage.DECODE or chunk.onward < 0 or any(chunk.units != view.units_left(job) for job in jobs):
+        yield f"goes on from {chunk.units} {chunk.stage}, which do not end the stage of {chunk.jobs} before another"
+        return
+    following, model = chunk.following, view.models[lead.request.model]
+    spec = model.stage(following.stage)
+    if len(chunk.group) != 1 or 1 not in spec.degrees or len(jobs) > spec.max_batch:
+        yield f"goes on with {following.stage} of {chunk.jobs} on ranks {chunk.group}; on one at most, and if allowed"
+    for job in jobs:
+        if following.units > model.units(following.stage, job.shape, job.steps) or not _alike(job, lead, spec):
+            yield f"goes on with {following.units} {following.stage} of {job.id}, which it has not, or not with others"
+    for part in spec.parts:
+        if part not in view.resident(chunk.group[0]) or (chunk.group[0], part) in dropped:
+            yield f"goes on with {following.stage} on rank {chunk.group[0]}, which lacks {part}"
+    if not view.fits(following):
+        yield f"goes on with what memory does not hold: {following}"
 
 
 def _alike(job: Job, lead: Job, spec: StageSpec) -> bool:

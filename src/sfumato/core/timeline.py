@@ -38,4 +38,5 @@ class Flight(Value, frozen=True, kw_only=True):
             seq=self.launch.seq,
             progress=tuple(Progress(job=job, units=units, saved=saved) for job in chunk.jobs),
             seconds=units * self.unit_s,
+            onward=chunk.onward > 0 and units == chunk.units,
         )

@@ -113,7 +113,8 @@ class Chunk(Value, frozen=True, kw_only=True):
     """One unit of GPU work: advance `jobs` (a batch) by `units` of `stage` on the ranks of `group`.
 
     `cfg` of the group's ranks are spent on running guided and unguided passes side by side (1 or 2); the
-    sequence-parallel degree is len(group) / cfg.
+    sequence-parallel degree is len(group) / cfg. `onward`, on one rank and where `units` are all that is left of the
+    stage: units of the next one that the rank goes on with, without being asked again.
     """
 
     jobs: tuple[str, ...]
@@ -121,6 +122,13 @@ class Chunk(Value, frozen=True, kw_only=True):
     units: int
     group: Group
     cfg: int = 1
+    onward: int = 0
+
+    @property
+    def following(self) -> Chunk:
+        """What `onward` stands for."""
+        stage = STAGES[STAGES.index(self.stage) + 1]
+        return Chunk(jobs=self.jobs, stage=stage, units=self.onward, group=self.group)
 
 
 class Running(Value, frozen=True, kw_only=True):

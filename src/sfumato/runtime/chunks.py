@@ -52,8 +52,10 @@ class Chunks:
         self._finish = finish
         self._sent_at = self._worked_at = time.monotonic()
 
-    def run(self, run: Run, received: float) -> None:
-        """Run a chunk to its end and report it. Raises GroupBroken, and whatever the model does."""
+    def run(self, run: Run, received: float) -> Run | None:
+        """Run a chunk to its end and report it; what to run right after it. Raises GroupBroken, and whatever the model
+        does.
+        """
         idle_s = received - self._sent_at
         course = self._begin(run)
         beat = Beat(run.pace) if run.pace and course.leads else None
@@ -64,10 +66,11 @@ class Chunks:
         peak_bytes = scale.peak_bytes() if scale else 0
         if course.discarded:
             self._held.drop(member.job for member in course.members)
-            return
+            return None
         self._held.settle(course)
         if not course.leads:
-            return
+            return None
+        then = run.then if all(member.came_through for member in course.members) else None
         ended = any(member.gone for member in course.members)
         done = Done(
             seq=run.seq,
@@ -80,9 +83,11 @@ class Chunks:
             peak_bytes=peak_bytes,
             held_bytes=scale.held_bytes if scale else 0,
             most_bytes=most_bytes(self._device) if ended and not run.pace else 0,
+            onward=then is not None,
         )
         self._line.send(done)
         self._sent_at = time.monotonic()
+        return then
 
     def abandon(self, run: Run) -> None:
         """A chunk has raised: nobody shall wait for this rank in it, and what it has made of the states is gone."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sfumato.core.commands import Admit, Drop, Halt, Launch, Load, Order
@@ -34,6 +35,7 @@ from sfumato.runtime.crew import ClusterConfig, Crew
 from sfumato.runtime.kept import Keeping
 from sfumato.runtime.losses import Losses
 from sfumato.runtime.names import Names
+from sfumato.runtime.onward import Onward
 from sfumato.runtime.pacing import AsPredicted, Pacing
 from sfumato.runtime.snapshots import OwnSnapshots, claim
 from sfumato.runtime.watch import Watch, measured_s
@@ -67,6 +69,7 @@ class ProcessCluster:
             post=lambda event: self._post(event),  # noqa: PLW0108  it is set later
             clock=clock,
         )
+        self._onward = Onward(self._watch, self._kept, send=self._crew.send, credit=self._credit)
         self._look_again: asyncio.TimerHandle | None = None
         self._store: OwnSnapshots | None = None
         self._post: Callable[[AnyEvent], None] = lambda _: None
@@ -111,8 +114,12 @@ class ProcessCluster:
         match command:
             case Admit(job=job, shape=shape, steps=steps):
                 self._kept[job].lower(shape, steps)
-            case Launch():
+            case Launch(follows=False):
                 self._launch(command, weigh=weigh)
+            case Launch(seq=seq):
+                self._onward.agreed(seq)
+            case Halt(seq=seq, undone=True):
+                self._onward.undo(seq)
             case Halt(seq=seq, jobs=jobs):
                 launch = self._watch.get(seq)
                 for rank in launch.chunk.group if launch else ():
@@ -157,12 +164,11 @@ class ProcessCluster:
             self._post(ChunkFailed(at=self._clock(), seq=launch.seq, reason=reason))
             return
         self._watch.begin(launch)
-        model = self._kept[chunk.jobs[0]].model
         group, pace = self._names.of(chunk.group), self._pace(launch)
         for rank, assignments in self._kept.assign(chunk).items():
             run = wire.Run(
                 seq=launch.seq,
-                model=model,
+                model=self._kept[chunk.jobs[0]].model,
                 stage=chunk.stage,
                 units=chunk.units,
                 jobs=assignments,
@@ -172,7 +178,15 @@ class ProcessCluster:
                 pace=pace,
                 weigh=weigh,
             )
-            self._crew.send(rank, run)
+            self._crew.send(rank, replace(run, then=self._then(run, launch)) if chunk.onward else run)
+
+    def _then(self, run: wire.Run, launch: Launch) -> wire.Run:
+        """What a rank is to go on with after a run: at once."""
+        after = launch.following
+        jobs = tuple(wire.Assignment(job=job, begin=0) for job in after.chunk.jobs)
+        pace = self._pace(after)
+        pace = replace(pace, sent_at=0.0, start_s=0.0) if pace else None
+        return replace(run, seq=after.seq, stage=after.chunk.stage, units=after.chunk.units, jobs=jobs, pace=pace)
 
     def _degrees(self) -> list[int]:
         """How many ranks a group of the models may have."""
@@ -222,18 +236,24 @@ class ProcessCluster:
         launch = self._watch.end(done.seq)
         if launch is None:
             return  # it ended when another rank of its group was lost
-        self.gaps.append((done.idle_s, done.gap_s))
+        if not launch.follows:
+            self.gaps.append((done.idle_s, done.gap_s))
+        if done.onward:
+            self._onward.begin(launch.following)
         self.most_bytes = max(self.most_bytes, done.most_bytes)
+        self._onward.ended(launch, done)
+        if done.peak_bytes or done.held_bytes:
+            self._weight(done.seq, done.peak_bytes, done.held_bytes)
+        seconds = measured_s(launch, done)
+        self._post(ChunkDone(at=at, seq=done.seq, progress=done.progress, seconds=seconds, onward=done.onward))
+
+    def _credit(self, launch: Launch, done: wire.Done) -> None:
         for progress in done.progress:
             kept = self._kept.get(progress.job)
             if kept is not None and not progress.error:
                 kept.advance(launch.chunk.stage, progress.units)
                 if kept.delivered:  # only now: had a rank died before, the job would have to be decoded again
                     self._files.drop_snapshot(progress.job)
-        if done.peak_bytes or done.held_bytes:
-            self._weight(done.seq, done.peak_bytes, done.held_bytes)
-        seconds = measured_s(launch, done)
-        self._post(ChunkDone(at=at, seq=done.seq, progress=done.progress, seconds=seconds))
 
     def _came(self, rank: Rank, up: wire.Up) -> None:
         kind = self.config.device_kind or self.config.device

@@ -50,6 +50,11 @@ class Member:
     def goes_on(self) -> bool:
         return not self.out and self.done < self._target
 
+    @property
+    def came_through(self) -> bool:
+        """All units are done, and it is still wanted."""
+        return not self.out and not self.gone and self.done >= self._target
+
     def fail(self, reason: str) -> None:
         """It ends here; its batch goes on."""
         self.error, self.out, self.state = reason, True, None

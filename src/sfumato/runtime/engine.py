@@ -192,7 +192,8 @@ class Engine:
                     ticket = self._tickets[job]
                     self._waiting -= not ticket.started
                     ticket.started = ticket.running = True
-                    ticket.stage, ticket.done = command.chunk.stage, self.serving.backlog.live[job].done
+                    if not (command.follows and ticket.stage is command.chunk.stage):  # it may have told of units
+                        ticket.stage, ticket.done = command.chunk.stage, self.serving.backlog.live[job].done
 
     def _progress(self, job: str, stage: Stage, done: int) -> None:
         ticket = self._tickets.get(job)

@@ -30,7 +30,7 @@ class FakeCluster:
         match command:
             case Launch(seq=seq, chunk=chunk):
                 work = self._serving.view().work(chunk)
-                start_s = self._truth.start_s(work, chunk.group, command.sources)
+                start_s = 0.0 if command.follows else self._truth.start_s(work, chunk.group, command.sources)
                 flight = Flight(launch=command, at=now, start_s=start_s, unit_s=self._truth.unit_s(work))
                 self._fly(seq, flight, chunk.units)
             case Halt(seq=seq, jobs=()):

@@ -70,6 +70,7 @@ class Run(Message, frozen=True, kw_only=True):
 
     `group` names what they are connected by: a name is for these ranks, and never comes back after the group broke.
     `weigh`: find out what the chunk takes of the memory, at the cost of its time (see `weighing`).
+    `then` is run next if all jobs have come to the end of this one: their next stage, on one rank.
     """
 
     seq: int
@@ -82,6 +83,7 @@ class Run(Message, frozen=True, kw_only=True):
     cfg: int = 1
     pace: Pace | None = None
     weigh: bool = False
+    then: Run | None = None
 
 
 class Meet(Message, frozen=True, kw_only=True):
@@ -162,6 +164,7 @@ class Done(Message, frozen=True, kw_only=True):
     Run. `gap_s`: from the previous chunk's last unit to this one's first, so with the writing of snapshots.
     Of a chunk that was weighed: `peak_bytes` beyond what was there before it, `held_bytes` a job; 0 is unknown.
     Of one that brought a job to its end: `most_bytes`, the most that the worker has ever taken.
+    `onward`: it goes on with what the Run had for `then`.
     """
 
     seq: int
@@ -174,6 +177,7 @@ class Done(Message, frozen=True, kw_only=True):
     peak_bytes: int = 0
     held_bytes: int = 0
     most_bytes: int = 0
+    onward: bool = False
 
 
 class Failed(Message, frozen=True, kw_only=True):

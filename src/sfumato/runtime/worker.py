@@ -98,7 +98,8 @@ class Worker:
     def _run(self, run: Run) -> None:
         received = time.monotonic()
         try:
-            self._chunks.run(run, received)
+            while (then := self._chunks.run(run, received)) is not None:
+                run, received = then, time.monotonic()
         except (EOFError, ConnectionError):
             raise
         except GroupBroken:

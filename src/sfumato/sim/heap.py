@@ -103,7 +103,7 @@ class Simulation:
         match command:
             case Launch(seq=seq, chunk=chunk):
                 work = self.serving.view().work(chunk)
-                start_s = self._truth.start_s(work, chunk.group, command.sources)
+                start_s = 0.0 if command.follows else self._truth.start_s(work, chunk.group, command.sources)
                 unit_s = self._truth.unit_s(work) * self._noise() * self._pace(chunk.group, now)
                 self._fly(seq, Flight(launch=command, at=now, start_s=start_s, unit_s=unit_s), chunk.units)
             case Reply(outcome=outcome):

@@ -10,7 +10,8 @@ On each batch of events:
 5. Move to faster ranks that no kept request wants; then double degrees while ranks are free and efficiency stays above
    one half, best saving first.
 6. Whoever is left over and of the same kind joins a chunk (`batch`), if all of its members still make their deadlines.
-7. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit.
+7. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit. Where nobody waits and no rank is free,
+   its rank goes on with the request's next stage in what is left of that (`merge`).
 8. Where not all weights are resident, load what waits most and drop what waits least (`weights`).
 
 Its constants are a prototype's (docs/decisions/0005, 0010); none is tuned to a workload.
@@ -24,14 +25,15 @@ import numpy as np
 from msgspec.structs import replace
 
 from sfumato.core.policy import Admission, Plan, Reason, Refusal
-from sfumato.core.values import Chunk, Job, JobState, Rank, Shape
+from sfumato.core.values import Job, JobState, Rank, Shape
 from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
-from sfumato.policies.sfumato.board import Board, Seat, by_urgency
+from sfumato.policies.sfumato.board import Board, by_urgency
 from sfumato.policies.sfumato.choices import Choices
 from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
+from sfumato.policies.sfumato.merge import Launched, merged
 from sfumato.policies.sfumato.outlook import Flags, Outlook, Outlooks, Scales
 from sfumato.policies.sfumato.paces import Ints
 from sfumato.policies.sfumato.parts import Map
@@ -41,8 +43,6 @@ from sfumato.policies.sfumato.spans import Spans
 from sfumato.policies.sfumato.weights import Exchange, all_there, crowded
 
 UNHURRIED_S = 2.0  # slack assumed before any request with a deadline was seen: chunks of 0.1 s
-
-Launched = list[tuple[Seat, Chunk, float]]
 
 
 class Sfumato:
@@ -161,7 +161,7 @@ class Decision:
 
     # -- who runs ------------------------------------------------------------------------------------------------------
 
-    def _launches(self, ready: Flags, keep: Flags, dropping: set[Rank]) -> Launched:
+    def _launches(self, ready: Flags, keep: Flags, dropping: set[Rank]) -> list[Launched]:
         outlooks, scales = self._outlooks, self._scales
         one_device = len({part.device for part in self._parts}) == 1
         memory = Memory(self._view, self._kinds(), self._bytes, one_device=one_device)
@@ -182,7 +182,11 @@ class Decision:
         if len(self._parts) > 1:
             board.hasten(wanted=set(outlooks.part[keep].tolist()))
         board.widen()
-        return list(board.chunks(outlooks, ready))
+        launches = list(board.chunks(outlooks, ready))
+        seated = sum(len(chunk.jobs) for _, chunk, _ in launches)
+        if not board.full or seated < int(ready.sum()):
+            return launches
+        return list(merged(self._view, launches, scales.paces.spans.quantum_s))
 
     def _kinds(self) -> list[Job]:
         """A job of every kind that is live."""
@@ -211,7 +215,7 @@ class Decision:
 
     # -- what is told --------------------------------------------------------------------------------------------------
 
-    def _remembered(self, launches: Launched, keep: Flags) -> Memo:
+    def _remembered(self, launches: list[Launched], keep: Flags) -> Memo:
         slow = [(chunk, self._parts[seat.part].slow) for seat, chunk, _ in launches]
         watched = (*self._residuals.watched, *watch(self._view, slow))
         return replace(
@@ -222,7 +226,7 @@ class Decision:
             residuals=replace(self._residuals, watched=watched),
         )
 
-    def _reasons(self, launches: Launched, keep: Flags) -> tuple[Reason, ...]:
+    def _reasons(self, launches: list[Launched], keep: Flags) -> tuple[Reason, ...]:
         return tuple(
             Reason(
                 job=seat.o.job.request.id,

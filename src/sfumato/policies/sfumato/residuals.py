@@ -13,7 +13,7 @@ from math import exp, log, sqrt
 from statistics import median
 from typing import NamedTuple
 
-from sfumato.core.values import Chunk, Group, Rank, Value
+from sfumato.core.values import Chunk, Group, Job, Rank, Value
 from sfumato.core.view import View
 
 NEWEST = 0.25  # weight of a rank's newest chunk, as in the cost model's correction
@@ -88,7 +88,7 @@ def observed(residuals: Residuals, view: View) -> Residuals:
         job = view.job(watched.job)
         if job is not None and job.chunk is not None and job.launches == watched.launches:
             open_.append(watched)
-        elif job is not None and job.launches == watched.launches and all(r in view.ranks for r in watched.group):
+        elif job is not None and _ended_now(view, job, watched) and all(r in view.ranks for r in watched.group):
             ended.append(watched)
     if len(open_) == len(residuals.watched):
         return residuals
@@ -110,6 +110,14 @@ def observed(residuals: Residuals, view: View) -> Residuals:
     return Residuals(
         watched=tuple(open_), ranks=tuple(sorted(ranks.items())), count=count, mean=mean, spread=spread, drift=drift
     )
+
+
+def _ended_now(view: View, job: Job, watched: Watched) -> bool:
+    """Whether the chunk is the job's last, or the one before that its rank has just gone on from."""
+    if job.launches == watched.launches:
+        return True
+    running = None if job.chunk is None else view.running[job.chunk]
+    return running is not None and job.launches == watched.launches + 1 and running.started_at == view.now
 
 
 def watch(view: View, chunks: Sequence[tuple[Chunk, float]]) -> list[Watched]:

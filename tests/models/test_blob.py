@@ -8,14 +8,16 @@ import torch
 from sfumato.models import blob
 
 CPU = torch.device("cpu")
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
 @pytest.mark.parametrize("dtype", blob.DTYPES)
 @pytest.mark.parametrize("shape", [(), (0, 3), (5,), (2, 3, 4)])
-def test_a_tensor_comes_back_bit_for_bit(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    tensor = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 9).to(dtype)
-    again = blob.unpack(blob.pack(tensor), CPU)
-    assert again.dtype == dtype
+def test_a_tensor_comes_back_bit_for_bit(dtype: torch.dtype, shape: tuple[int, ...], device: str) -> None:
+    tensor = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 9).to(device, dtype)
+    again = blob.unpack(blob.pack(tensor), torch.device(device))
+    assert (again.dtype, again.device) == (dtype, tensor.device)
     assert torch.equal(again, tensor)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from msgspec.structs import replace
 
 from sfumato.core.commands import Drop, Load
@@ -147,6 +148,28 @@ def straight(offer: Offer, seed: int = 0, steps: int = STEPS, guidance: float = 
 def off(one: np.ndarray, other: np.ndarray) -> int:
     """The largest difference of two pictures, of 255."""
     return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+def test_stages_that_are_merged_make_the_same_picture(device: str, offer: Offer, tmp_path: Path) -> None:
+    """Three launches instead of five; on a GPU but for a rounding."""
+
+    async def scene() -> None:
+        async with cluster_of(1, tmp_path, [offer], kind="real", device=device) as rig:
+            await rig.next(WorkerUp)
+            rig.cluster.accept("m", task("a", steps=STEPS))
+            for stage, units, onward in ((ENCODE, 1, 3), (DIFFUSE, STEPS - 3, 1)):
+                rig.launch("a", stage, units, onward=onward)
+                first = await rig.next(ChunkDone)
+                assert (first.onward, first.progress[0].units) == (True, units)
+                seq, done = rig.agree(), await rig.next(ChunkDone)
+                assert (done.seq, done.progress[0].units, done.onward) == (seq, onward, False)
+            assert off(rig.cluster.output("a"), straight(offer)) <= (0 if device == "cpu" else 2)
+
+    asyncio.run(scene())
 
 
 def test_a_worker_that_cannot_start_says_why(offer: Offer, tmp_path: Path) -> None:

@@ -100,10 +100,14 @@ class Recall(Segments):
         self._readers = readers
         self.layer: int | None = None  # which one attends next; None: one that is always computed whole
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """`q`, `k`, `v` [chosen tokens, own heads, D] of all members."""
+    @property
+    def recalls(self) -> bool:
+        return self.layer is not None
+
+    def seen(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values, from those [chosen tokens, own heads, D] of all members."""
         if self.layer is None:
-            return super().attend(q, k, v)
+            return k, v
         runs = zip(self._readers, k.split(self.queries), v.split(self.queries), strict=True)
         keys, values = zip(*(reader.recall(self.layer, *run) for reader, *run in runs), strict=True)
-        return super().attend(q, torch.cat(keys), torch.cat(values))
+        return torch.cat(keys), torch.cat(values)

@@ -1,10 +1,10 @@
 """What a request keeps of a step for the next ones: what its blocks added, and their keys and values.
 
 Every rank of a group holds what was added for all tokens, the same bit for bit, so it outlives any change of the batch
-or of the degree. Keys and values are those of the heads that the rank computed: after a change of its place in the
-group they are not used, and what needs them is computed whole. Nothing of this is frozen: a request that moves to
-another rank computes its next step whole. That costs one step, and makes the picture only more exact; carried along,
-it would be as many times the latent as the model is wider than it.
+or of the degree. Keys and values are those of all tokens with the heads that the rank computed (in a ring they are
+gathered for it): after a change of its place in the group they are not used, and what needs them is computed whole.
+Nothing of this is frozen: a request that moves to another rank computes its next step whole. That costs one step, and
+makes the picture only more exact; carried along, it would be as many times the latent as the model is wider than it.
 """
 
 from __future__ import annotations

@@ -115,6 +115,10 @@ class Pack:
 
     # Attention.
 
+    def width(self, heads: int) -> int:
+        """How many neighbours share so many heads: as many as can. It divides the group and the heads."""
+        return gcd(self.size, heads)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Each member's tokens of all streams attend to each other.
 
@@ -123,7 +127,7 @@ class Pack:
         """
         if self.group is None:
             return self._attend(q[0], k[0], v[0])[None]
-        width = gcd(self.size, q.shape[2])
+        width = self.width(q.shape[2])
         if width == 1:
             return self._attend_in_ring(width, q[0], k[0], v[0])[None]
         run = self.group if width == self.size else self.group.split(self.size // width)

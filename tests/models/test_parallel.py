@@ -16,7 +16,7 @@ from sfumato.models import Model, Task
 from sfumato.models.group import GroupBroken
 
 from .kinds import TOLERANCE, error, mix, pair
-from .threads import Seat, Table, encode, on_group, on_ranks
+from .threads import PATIENCE_S, Seat, Table, encode, on_group, on_ranks
 
 
 def test_passes_side_by_side_take_guided_states_and_a_group_with_halves(model: Any) -> None:
@@ -143,16 +143,16 @@ def test_passes_of_guidance_on_halves_of_three_then_five_ranks_equal_the_plain_p
     assert max(error(kind, state, oracle) for state in crew.seen) <= TOLERANCE
 
 
-def test_a_lost_member_leaves_the_states_as_they_were(model: Any, oracle: Any) -> None:
-    used, tasks, survivor = model("flux"), mix("flux")[:2], threading.Event()
+@pytest.mark.parametrize("size", [2, 3])  # of a group that shares the heads, of a ring
+def test_a_lost_member_leaves_the_states_as_they_were(size: int, model: Any, oracle: Any) -> None:
+    used, tasks, stepped = model("flux"), mix("flux")[:2], threading.Barrier(size, timeout=PATIENCE_S)
 
     def work(group: Any) -> list[Any]:
         states = encode(used, tasks)
         used.step(states, group)
+        stepped.wait()
         if group.rank == 1:
-            survivor.wait()
             raise ZeroDivisionError("this member dies")
-        survivor.set()
         with pytest.raises(GroupBroken):
             used.step(states, group)
         used.step(states)  # it goes on alone
@@ -161,6 +161,6 @@ def test_a_lost_member_leaves_the_states_as_they_were(model: Any, oracle: Any) -
 
     kept: list[Any] = []
     with pytest.raises(ZeroDivisionError):
-        on_group(2, work)
-    assert [state.done for state in kept] == [2, 2]
+        on_group(size, work)
+    assert [state.done for state in kept] == [2, 2] * (size - 1)
     assert max(error("flux", state, oracle) for state in kept) <= TOLERANCE

@@ -35,7 +35,7 @@ class Group(Protocol):
         """`part` [...], contiguous. Returns the parts of all members [size, ...], bit for bit the same everywhere."""
 
     def shift(self, part: Tensor, by: int) -> Tensor:
-        """`part` [...], contiguous, goes `by` members on, counted round. Returns that of the one as far before."""
+        """`part` [...], contiguous, goes `by` members on, counted round, to another. Returns that of as far before."""
 
     def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
         """Overwrite `tensor`, contiguous, with that of member `source`; returned."""

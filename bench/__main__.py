@@ -14,6 +14,7 @@ PROGRAMS = (
     "pauses",
     "gaps",
     "groups",
+    "ring",
     "batching",
     "patches",
     "responsiveness",

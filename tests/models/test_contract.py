@@ -236,12 +236,13 @@ def runs(kind: str, size: int, cfg: int, tasks: list[Any], model: Any, oracle: A
     return bool(first)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, 3, 4, 8])
 @pytest.mark.parametrize("kind", EVERY)
-def test_a_group_takes_a_step_just_where_its_degree_is_offered(kind: str, size: int, model: Any, oracle: Any) -> None:
+def test_a_group_takes_a_step_just_where_degrees_are_offered(kind: str, size: int, model: Any, oracle: Any) -> None:
+    """The transformers have four heads: three ranks go in a ring, eight in one of two runs. No policy plans three."""
     spec = model(kind).offer.spec.diffuse
     tasks = mix(kind) if spec.packs else pair(kind)
-    assert runs(kind, size, 1, tasks, model, oracle) == (size in spec.degrees)
+    assert runs(kind, size, 1, tasks, model, oracle) == (spec.degrees != (1,))
 
 
 @pytest.mark.parametrize("size", [2, 4])

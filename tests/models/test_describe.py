@@ -51,11 +51,11 @@ def test_a_card_says_what_is_offered(checkpoint: Callable[[str], Offer]) -> None
     assert offer.spec.frame_stride == 4
 
 
-def test_steps_are_spread_over_ranks_that_share_the_heads(copy: Callable[[str], Path]) -> None:
+def test_steps_are_spread_over_more_ranks_than_share_the_heads_evenly(copy: Callable[[str], Path]) -> None:
     folder = copy("wan-euler")
     edit(folder / "transformer" / "config.json", num_attention_heads=12)
     spec = describe(str(folder)).spec
-    assert (spec.encode.degrees, spec.diffuse.degrees, spec.decode.degrees) == ((1,), (1, 2, 4), (1, 2, 4, 8))
+    assert (spec.encode.degrees, spec.diffuse.degrees, spec.decode.degrees) == ((1,), (1, 2, 4, 8), (1, 2, 4, 8))
     assert (spec.encode.packs, spec.diffuse.packs, spec.decode.packs) == (True, True, False)
 
 

@@ -104,7 +104,7 @@ def test_where_all_may_be_reused_only_what_must_is_computed(kind: str, ruled: An
     assert torch.isfinite(state.latent).all()
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, 2, 3, 8])  # of four heads: alone, shared, in a ring, in a ring of two fours
 @pytest.mark.parametrize("kind", TWO_PASS)
 def test_tokens_computed_beside_kept_keys_and_values_are_exact(kind: str, size: int, ruled: Any) -> None:
     used, tasks = ruled(kind, HALF), [fast(task) for task in both(kind)]
@@ -141,11 +141,12 @@ def test_a_request_reuses_the_same_alone_in_a_batch_and_on_a_group(kind: str, ru
     alone = [run(used, [task])[0] for task in tasks]
     ways = [run(used, tasks), *on_group(2, lambda group: run(used, tasks, group))]
     ways += on_group(4, lambda group: run(used, tasks, group, 2))
+    ways += on_group(3, lambda group: run(used, tasks, group))
     for states in ways:
         for state, expected in zip(states, alone, strict=True):
             assert apart(state.latent, expected.latent) <= 3 * TOLERANCE
             assert state.spared == pytest.approx(expected.spared)
-    for ranks in (ways[1:3], ways[3:]):
+    for ranks in (ways[1:3], ways[3:7], ways[7:]):
         for states in ranks[1:]:
             assert all(torch.equal(a.latent, b.latent) for a, b in zip(states, ranks[0], strict=True))
 

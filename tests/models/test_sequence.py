@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from sfumato.models.attention import Segments
+from sfumato.models.attention import Partial, Segments, merged, partial_attention
 from sfumato.models.sequence import Pack
 
-from .threads import on_group
+from .threads import Seat, Table, on_group, on_ranks
 
 HEADS, WIDTH = 4, 8
 # of each stream the tokens of each member of the batch
@@ -24,7 +24,7 @@ BATCHES = [
     pytest.param([(1,), (2,)], id="fewer tokens than ranks"),
     pytest.param([(4, 0, 3), (6, 8, 0)], id="none of a stream"),
 ]
-SIZES = [1, 2, 4]
+SIZES = [1, 2, 4, 3, 6]  # the last two in a ring: of single ranks, and of three pairs that share the heads
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -162,15 +162,40 @@ def test_two_halves_of_a_group_gather_both_of_their_packs() -> None:
     assert on_group(4, work) == [True] * 4
 
 
-def test_heads_that_do_not_divide_are_refused_on_all_ranks() -> None:
-    def work(group: Any) -> bool:
-        pack = Pack((8,), group=group)
-        tokens = torch.zeros(1, 2, 6, WIDTH)
-        with pytest.raises(ValueError, match="6 attention heads cannot be spread over 4 ranks"):
-            pack.attend(tokens, tokens, tokens)
-        return True
+def test_a_rank_of_a_ring_holds_its_own_block_and_one_that_passes() -> None:
+    """What goes round is a run's share of keys and values with a rank's heads, one block less often than there are."""
+    shifted: list[tuple[int, int]] = []
 
-    assert on_group(4, work) == [True] * 4
+    class Counting(Seat):
+        def shift(self, part: Tensor, by: int) -> Tensor:
+            shifted.append((part.numel(), by))
+            return super().shift(part, by)
+
+    def work(rank: int) -> None:
+        pack = Pack((10,), (2,), group=Counting(table, rank))
+        tokens = torch.zeros(1, 3, HEADS, WIDTH)
+        pack.attend(tokens, tokens, tokens)
+
+    table = Table(6)
+    on_ranks(6, work, [table])
+    assert shifted == [(2 * (2 * 3) * (HEADS // 2) * WIDTH, 2)] * 6 * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_seen_of_parts_of_the_keys_merges_to_what_is_seen_of_all(dtype: torch.dtype) -> None:
+    q, k, v = (
+        random(0, 5, HEADS, 12).to(dtype),
+        9 * random(1, 9, HEADS, 12).to(dtype),
+        random(2, 9, HEADS, 12).to(dtype),
+    )
+    found: Partial | None = None
+    for begin, end in ((6, 9), (0, 1), (1, 6)):
+        found = merged(found, partial_attention(q, k[begin:end], v[begin:end]))
+    assert found is not None
+    scores = torch.einsum("qhd,khd->qhk", q.double(), k.double()) * 12**-0.5
+    exact = torch.einsum("qhk,khd->qhd", scores.softmax(-1), v.double())
+    assert (found.weight - scores.logsumexp(-1)).abs().max() < 1e-4
+    assert (found.seen - exact).abs().max() < (1e-5 if dtype is torch.float32 else 2e-2)
 
 
 def test_a_segment_without_queries_is_left_out() -> None:

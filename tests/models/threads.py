@@ -34,6 +34,13 @@ class Table:
         except threading.BrokenBarrierError as error:
             raise GroupBroken("a member has left") from error
 
+    def abort(self) -> None:
+        """Whoever waits here, or at a part of it, is told."""
+        self.barrier.abort()
+        with self.lock:
+            for table in self.tables.values():
+                table.abort()
+
     def part(self, parts: int, index: int) -> Table:
         with self.lock:
             return self.tables.setdefault((parts, index), Table(self.size // parts))
@@ -72,6 +79,9 @@ class Seat(Group):
     def all_gather(self, part: Tensor) -> Tensor:
         return torch.stack(self._meet(part))
 
+    def shift(self, part: Tensor, by: int) -> Tensor:
+        return self._meet(part)[(self.rank - by) % self.size]
+
     def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
         return tensor.copy_(self._meet(tensor)[source])
 
@@ -96,8 +106,7 @@ def on_ranks(size: int, work: Callable[[int], Result], tables: Sequence[Table] =
             return work(rank)
         except BaseException:
             for table in tables:
-                for each in (table, *table.tables.values()):
-                    each.barrier.abort()
+                table.abort()
             raise
 
     with ThreadPoolExecutor(size) as pool:

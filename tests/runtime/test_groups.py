@@ -79,6 +79,19 @@ def test_a_group_splits_into_runs_of_neighbours(kind: str, tmp_path: Path) -> No
     assert found == [(2, rank % 2, halves[rank // 2], True) for rank in range(4)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("by", [1, 2, 3])
+def test_what_is_passed_on_goes_round(kind: str, by: int, tmp_path: Path) -> None:
+    floats = 3 * MOST_BYTES
+
+    def play(team: Team) -> bool:
+        group = team.carrier
+        passed = group.shift(torch.full((2, floats), group.rank, dtype=torch.bfloat16), by)
+        return passed.shape == (2, floats) and bool((passed == (group.rank - by) % 4).all())
+
+    assert together(tmp_path, 4, play, kind) == [True] * 4
+
+
 def test_what_no_socket_takes_at_once_is_swapped_all_the_same(tmp_path: Path) -> None:
     floats = 40 * MOST_BYTES
 

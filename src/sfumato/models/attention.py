@@ -2,17 +2,18 @@
 
 On a CPU each segment is a call of torch's attention: the fastest of what gives the same numbers there (measured:
 docs/decisions/0012). On a GPU in 16 bit it is one call of torch's variable-length kernel (written to its
-documentation; it has not run here).
+documentation; it has not run here). Attention to some of the keys also tells by how much it counts beside the rest.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import logsigmoid, pad, scaled_dot_product_attention
 
 
 class Segments:
@@ -24,8 +25,20 @@ class Segments:
         self.keys = list(queries if keys is None else keys)
         self._bounds: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def recalls(self) -> bool:
+        """Whether queries see more than the keys that are handed in: `seen` adds what was kept."""
+        return False
+
+    def seen(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys and values that queries see, from those that are handed in."""
+        return k, v
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """`q` [queries, heads, D], `k` and `v` [keys, heads, D]; returns [queries, heads, D]."""
+        k, v = self.seen(k, v)
+        if not len(q):
+            return q
         if len(self.queries) > 1 and q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
             return self._at_once(q, k, v)
         return self._one_by_one(q, k, v)
@@ -42,6 +55,44 @@ class Segments:
             self._bounds = _bounds(self.queries, q.device), _bounds(self.keys, q.device)
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         return varlen_attn(q, k, v, *self._bounds, max(self.queries), max(self.keys))  # type: ignore[return-value]
+
+
+class Partial(NamedTuple):
+    """What queries see of some of their keys: `seen` [queries, heads, D], and `weight` [queries, heads], the logarithm
+    of the sum of exponents over those keys. In float32 or wider.
+    """
+
+    seen: Tensor
+    weight: Tensor
+
+
+def partial_attention(q: Tensor, k: Tensor, v: Tensor) -> Partial:
+    """`q` [queries, heads, D], `k` and `v` [keys, heads, D], at least one of each.
+
+    By the kernels inside torch's own attention, which alone tell the weight (in torch 2.13; they take no masks here).
+    Those of GPUs want widths that are multiples of 8 and may round the length of the weight up; they have not run here.
+    """
+    length, wide = len(q), q.shape[2]
+    scale = wide**-0.5
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    if not q.is_cuda:
+        seen, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale)
+    else:
+        q, k, v = (pad(x, (0, -wide % 8)) for x in (q, k, v))
+        if q.dtype in (torch.float16, torch.bfloat16):
+            seen, weight = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)[:2]
+        else:
+            seen, weight = torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, True, scale=scale)[:2]
+    seen, weight = seen[0].transpose(0, 1)[..., :wide], weight[0, :, :length].transpose(0, 1)
+    return Partial(seen.to(weight.dtype), weight)
+
+
+def merged(one: Partial | None, other: Partial) -> Partial:
+    """What the queries see of the keys of both."""
+    if one is None:
+        return other
+    more = other.weight - one.weight
+    return Partial(torch.lerp(one.seen, other.seen, more.sigmoid()[..., None]), one.weight - logsigmoid(-more))
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def describe(source: str, name: str | None = None) -> Offer:
     limits = merge(reader.limits(index, configs), card, folder)
     name = name or card.name or (folder.name if Path(source).expanduser().is_dir() else source)
     return Offer(
-        spec=_spec(name, reader, parts, _degrees(reader, configs), limits),
+        spec=_spec(name, reader, parts, limits),
         family=family,
         path=str(folder),
         modality=reader.modality,
@@ -98,15 +98,7 @@ def _present(reader: Reader, index: Json, folder: Path) -> list[str]:
     return present
 
 
-def _degrees(reader: Reader, configs: dict[str, Json]) -> tuple[int, ...]:
-    """Over how many ranks a step can be spread: so many that each has the same number of attention heads."""
-    heads = int(configs["transformer"].get("num_attention_heads", 1)) if reader.spreads else 1
-    return tuple(degree for degree in DEGREES if heads % degree == 0)
-
-
-def _spec(
-    name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], degrees: tuple[int, ...], limits: Json
-) -> ModelSpec:
+def _spec(name: str, reader: Reader, parts: dict[str, tuple[PartId, int]], limits: Json) -> ModelSpec:
     """Takes from `limits` what belongs to the spec."""
 
     def ids(components: tuple[str, ...]) -> tuple[PartId, ...]:
@@ -117,7 +109,11 @@ def _spec(
         name=name,
         encode=StageSpec(parts=ids(reader.encode), max_batch=8, packs=True),  # text has no size
         diffuse=StageSpec(
-            parts=ids(reader.diffuse), degrees=degrees, max_batch=8, packs=reader.packs, halves=reader.packs
+            parts=ids(reader.diffuse),
+            degrees=DEGREES if reader.spreads else (1,),
+            max_batch=8,
+            packs=reader.packs,
+            halves=reader.packs,
         ),
         decode=StageSpec(parts=ids(reader.decode), degrees=DEGREES if reader.rows else (1,)),
         part_bytes=dict(parts.values()),

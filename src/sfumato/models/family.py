@@ -97,7 +97,7 @@ class Model(Protocol):
         On a `group` all members call this with equal states in equal order, and all leave it with equal states, bit for
         bit. With `cfg` 2 the first half of the group computes the guided passes and the second the unguided ones: the
         group has an even size and all states are guided. Raises GroupBroken if a member is lost, ValueError where the
-        attention heads cannot be spread over the group (or its half); the states are then as they were.
+        model takes no group; the states are then as they were.
         """
 
     def decode(self, state: State, group: Group | None = None) -> bool:

@@ -34,6 +34,9 @@ class Group(Protocol):
     def all_gather(self, part: Tensor) -> Tensor:
         """`part` [...], contiguous. Returns the parts of all members [size, ...], bit for bit the same everywhere."""
 
+    def shift(self, part: Tensor, by: int) -> Tensor:
+        """`part` [...], contiguous, goes `by` members on, counted round, to another. Returns that of as far before."""
+
     def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
         """Overwrite `tensor`, contiguous, with that of member `source`; returned."""
 

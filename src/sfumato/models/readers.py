@@ -52,8 +52,9 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
     """A family's pipeline class, the components that each stage needs, and its limits by the component configs.
 
     `tokenizer` is the one whose length is the prompt's limit: Flux cuts its T5 prompt there, CLIP's always at 77.
-    What the adapter can do: `spreads` a step over ranks that share the attention heads, which its transformer's config
-    counts; `packs` unlike requests in one step; decodes a picture with its `rows` shared among ranks; `qualities`.
+    What the adapter can do: `spreads` the attention of a step over ranks, in a ring where these are more than can share
+    its heads (masks do not go round; no packed forward here has any); `packs` unlike requests in one step; decodes a
+    picture with its `rows` shared among ranks; `qualities`.
     """
 
     pipeline: str

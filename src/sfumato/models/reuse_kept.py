@@ -1,10 +1,10 @@
 """What a request keeps of a step for the next ones: what its blocks added, and their keys and values.
 
 Every rank of a group holds what was added for all tokens, the same bit for bit, so it outlives any change of the batch
-or of the degree. Keys and values are those of the heads that the rank computed: after a change of its place in the
-group they are not used, and what needs them is computed whole. Nothing of this is frozen: a request that moves to
-another rank computes its next step whole. That costs one step, and makes the picture only more exact; carried along,
-it would be as many times the latent as the model is wider than it.
+or of the degree. Keys and values are those of all tokens with the heads that the rank computed (in a ring they are
+gathered for it): after a change of its place in the group they are not used, and what needs them is computed whole.
+Nothing of this is frozen: a request that moves to another rank computes its next step whole. That costs one step, and
+makes the picture only more exact; carried along, it would be as many times the latent as the model is wider than it.
 """
 
 from __future__ import annotations
@@ -100,10 +100,14 @@ class Recall(Segments):
         self._readers = readers
         self.layer: int | None = None  # which one attends next; None: one that is always computed whole
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """`q`, `k`, `v` [chosen tokens, own heads, D] of all members."""
+    @property
+    def recalls(self) -> bool:
+        return self.layer is not None
+
+    def seen(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values, from those [chosen tokens, own heads, D] of all members."""
         if self.layer is None:
-            return super().attend(q, k, v)
+            return k, v
         runs = zip(self._readers, k.split(self.queries), v.split(self.queries), strict=True)
         keys, values = zip(*(reader.recall(self.layer, *run) for reader, *run in runs), strict=True)
-        return super().attend(q, torch.cat(keys), torch.cat(values))
+        return torch.cat(keys), torch.cat(values)

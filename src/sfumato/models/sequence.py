@@ -3,6 +3,7 @@
 A `Pack` describes the batch: for each stream of tokens (text, image, ...) how many each member of the batch has. Each
 stream is joined over the members and cut into equal slices, one a rank (Ulysses: everything but attention works on the
 own slice; for attention the ranks swap tokens for heads, so each sees all tokens with some of the heads, and back).
+Where the heads do not divide, as many neighbours as can share them swap so, and keys and values go round (`ring`).
 Members of the batch never see each other, and nothing sees the padding that makes slices equal. Padding counts as
 tokens of the last member where a number for it is needed; what is computed there is finite and thrown away.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
+from math import gcd
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from torch.nn.functional import pad
 
 from sfumato.models.attention import Segments
 from sfumato.models.group import Group
+from sfumato.models.ring import Ring
 
 
 class Pack:
@@ -54,6 +57,7 @@ class Pack:
         self._whose: dict[tuple[int, ...], Tensor] = {}
         self._order: tuple[Tensor, Tensor] | None = None
         self._joined = False
+        self._rings: dict[int, Ring] = {}
 
     @property
     def members(self) -> int:
@@ -111,20 +115,27 @@ class Pack:
 
     # Attention.
 
+    def width(self, heads: int) -> int:
+        """How many neighbours share so many heads: as many as can. It divides the group and the heads."""
+        return gcd(self.size, heads)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Each member's tokens of all streams attend to each other.
 
         `q`, `k`, `v` [1, own tokens of the first stream, then of the second, ..., heads, D]; the same is returned.
-        The heads must be divisible by the size of the group, else ValueError.
+        As many neighbours as can share the heads do; where that is not the whole group, a ring joins the runs of them.
         """
         if self.group is None:
             return self._attend(q[0], k[0], v[0])[None]
-        if q.shape[2] % self.size:
-            raise ValueError(f"{q.shape[2]} attention heads cannot be spread over {self.size} ranks")
-        by_heads = [x[0].unflatten(1, (self.size, -1)).transpose(0, 1) for x in (q, k, v)]
-        tokens = self.group.all_to_all(torch.stack(by_heads, dim=2))  # [size, s, 3, heads / size, D]
-        seen = self._attend(*tokens.flatten(0, 1).unbind(1))
-        heads = self.group.all_to_all(seen.unflatten(0, (self.size, -1)).contiguous())
+        width = self.width(q.shape[2])
+        if width == 1:
+            return self._attend_in_ring(width, q[0], k[0], v[0])[None]
+        run = self.group if width == self.size else self.group.split(self.size // width)
+        by_heads = [x[0].unflatten(1, (width, -1)).transpose(0, 1) for x in (q, k, v)]
+        tokens = run.all_to_all(torch.stack(by_heads, dim=2))  # [width, s, 3, heads / width, D]
+        of_run = tokens.flatten(0, 1).unbind(1)
+        seen = self._attend(*of_run) if width == self.size else self._attend_in_ring(width, *of_run)
+        heads = run.all_to_all(seen.unflatten(0, (width, -1)).contiguous())
         return heads.transpose(0, 1).flatten(1, 2)[None]
 
     def attend_to(self, q: Tensor, k: Tensor, v: Tensor, keys: Sequence[int], stream: int = 0) -> Tensor:
@@ -150,20 +161,41 @@ class Pack:
         order, back = self._order
         return self._segments.attend(*(x.index_select(0, order) for x in (q, k, v))).index_select(0, back)
 
+    def _attend_in_ring(self, width: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Tokens of the ranks of a run, one rank after the other [tokens, heads / width, D]; the same is returned.
+
+        What was kept of a request is that of all its tokens, wherever they are computed now: there the keys and values
+        of all blocks are gathered first.
+        """
+        if self.group is None:
+            raise ValueError("one rank is no ring")
+        ring = self._rings.get(width)
+        if ring is None:
+            ring = self._rings[width] = Ring(self.group, width, self._places(), width * sum(self._own))
+        if not self._segments.recalls:
+            return ring.attend(q, k, v)
+        order = torch.cat(self._places()).to(q.device)
+        keys, values = self._segments.seen(*ring.gather(torch.stack((k, v))).index_select(1, order))
+        return ring.put(Segments(ring.own, self._segments.keys).attend(ring.pick(q), keys, values))
+
     def _find_order(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
         """Where the tokens lie, member by member and in each stream by stream, and where each went.
 
         None if they lie so already, with the padding behind them.
         """
+        order = torch.cat(self._places())
+        index = torch.arange(len(order))
+        if torch.equal(order, index):
+            return None
+        back = torch.zeros(self.size * sum(self._own), dtype=torch.long).index_copy(0, order, index)
+        return order.to(device), back.to(device)
+
+    def _places(self) -> list[Tensor]:
+        """Where the tokens of each member, stream by stream, lie among those of all ranks, one rank after the other."""
         places, before, row = [], 0, sum(self._own)
         for lengths, own in zip(self.streams, self._own, strict=True):
             index = torch.arange(sum(lengths))
             place = index // max(own, 1) * row + before + index % max(own, 1)
             places.append(place.split(lengths))
             before += own
-        order = torch.cat([run for member in zip(*places, strict=True) for run in member])
-        index = torch.arange(len(order))
-        if torch.equal(order, index):
-            return None
-        back = torch.zeros(self.size * row, dtype=torch.long).index_copy(0, order, index)
-        return order.to(device), back.to(device)
+        return [torch.cat(runs) for runs in zip(*places, strict=True)]

@@ -72,6 +72,15 @@ class Backed:
         self._do(lambda backend: backend._allgather_base(_raw(out), _raw(part), c10d.AllgatherOptions()))
         return out
 
+    def shift(self, part: Tensor, by: int) -> Tensor:
+        """An all-to-all in which each has something for one member only."""
+        out = torch.empty_like(part)
+        give, take = _raw(part).reshape(-1), _raw(out).reshape(-1)
+        to, of = [0] * self.size, [0] * self.size
+        to[(self.rank + by) % self.size] = of[(self.rank - by) % self.size] = len(give)
+        self._do(lambda backend: backend.alltoall_base(take, give, of, to, c10d.AllToAllOptions()))
+        return out
+
     def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
         options = c10d.BroadcastOptions()
         options.rootRank, options.rootTensor = source, 0

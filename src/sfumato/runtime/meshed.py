@@ -40,6 +40,11 @@ class MeshedGroup:
         self._mesh.swap([self.raw(part)] * self.size, [self.raw(one) for one in out])
         return out
 
+    def shift(self, part: Tensor, by: int) -> Tensor:
+        out: Tensor = self.new(part, tuple(part.shape))
+        self._mesh.shift(self.raw(part), self.raw(out), by)
+        return out
+
     def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
         self._mesh.spread(self.raw(tensor), source)
         return tensor

@@ -74,6 +74,14 @@ class Mesh:
                 else:
                     self._take(other, take[other])
 
+    def shift(self, give: memoryview, take: memoryview, by: int) -> None:
+        """`give` goes `by` members on, counted round, to another; `take` is filled by the member as far before. In
+        pieces that a socket takes at once: who cannot send is ahead of the next, and in a circle not all can be.
+        """
+        for begin in range(0, len(give), MOST_BYTES):
+            self._give((self.rank + by) % self.size, give[begin : begin + MOST_BYTES])
+            self._take((self.rank - by) % self.size, take[begin : begin + MOST_BYTES])
+
     def spread(self, data: memoryview, source: int) -> None:
         """Fill `data` with that of member `source`."""
         if self.rank != source:

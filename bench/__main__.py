@@ -17,6 +17,7 @@ PROGRAMS = (
     "ring",
     "batching",
     "patches",
+    "profiling",
     "responsiveness",
     "reuse",
     "calibration",

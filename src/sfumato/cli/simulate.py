@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from sfumato.assemble import explains
+from sfumato.cli.choices import named
 from sfumato.cli.drawings import draw_all
 from sfumato.cli.matches import BOUNDED, Course, courses_of, title_of
 from sfumato.cli.searches import find_ranks, find_rates
 from sfumato.cli.shipped import PROFILE, WORKLOAD
-from sfumato.cli.trials import Trial, named, story_of
+from sfumato.cli.trials import Trial, story_of
 from sfumato.core.values import Value
 from sfumato.errors import ConfigError
 from sfumato.report.compare import gains, standings
@@ -84,7 +85,8 @@ class Asked(Value, frozen=True, kw_only=True):
     default=("fixed", "sfumato"),
     show_default=True,
     metavar="NAME[,KEY=VALUE...]",
-    help="May be repeated. A policy of the table with its options, or package.module:Class.",
+    help="May be repeated. A policy of the table with its options, or package.module:Class. A value may be JSON: "
+    """'sfumato,shares={"video": 0.3}'.""",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs a policy, paired.  [default: the workload's, 5]")
 @click.option("--first-seed", type=click.IntRange(min=0), help="Of the first run.  [default: the workload's, 0]")

@@ -6,7 +6,6 @@ the policy with its options, the seed, and the source of the planner's folders t
 
 from __future__ import annotations
 
-import json
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -21,11 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sfumato.assemble import explains, policy_named, simulated
+from sfumato.cli.choices import named
 from sfumato.cli.worlds import World, world_of
 from sfumato.config import profile_folder, usable_cores
 from sfumato.core.journal import Entry
 from sfumato.core.values import Request, Value
-from sfumato.errors import ConfigError
 from sfumato.policies import POLICIES
 from sfumato.report.journal import tell
 from sfumato.report.metrics import measure
@@ -125,21 +124,6 @@ def key_of(trial: Trial) -> str:
     plain = replace(trial.workload, models=models, seed=0, seeds=1)
     parts = [plain, world.profiles, world.models, name, options, trial.seed, trial.missable, code]
     return sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
-
-
-def named(policy: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options of "NAME,KEY=VALUE,..."."""
-    name, *pairs = policy.split(",")
-    options = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f'--policy: "{pair}" in "{policy}" is not KEY=VALUE', field="policy")
-        try:
-            options[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            options[key.strip()] = text
-    return name.strip(), options
 
 
 def kept_folder() -> Path:

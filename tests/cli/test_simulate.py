@@ -13,7 +13,9 @@ from sfumato.cli import cli
 from sfumato.cli.worlds import world_of
 from sfumato.core.values import Shape
 from sfumato.errors import ConfigError
+from sfumato.workload.arrivals import draw
 from sfumato.workload.load import parse
+from sfumato.workload.trace import write_trace
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "published"
 WORKLOAD = f"""
@@ -178,6 +180,19 @@ def test_what_was_run_is_kept_and_not_run_again(sweep: Path, monkeypatch: pytest
     monkeypatch.setattr("sfumato.cli.trials.simulated", never)
     assert simulate(*words).output == first.output
     assert isinstance(simulate(*words, "--fresh").exception, AssertionError)
+
+
+def test_a_trace_that_was_written_anew_is_run_again(tmp_path: Path) -> None:
+    text = WORKLOAD[: WORKLOAD.index("[arrivals]")]
+    path = tmp_path / "traced.toml"
+    path.write_text(f'{text}[arrivals]\nprocess = "trace"\nfile = "trace.jsonl"\n')
+    words = (path, "--policy", "fixed", "--seeds", 1, "--no-bound")
+    shown = []
+    for seed in (1, 2):
+        write_trace(tmp_path / "trace.jsonl", draw(parse(WORKLOAD.replace("slo_scale", "slo")), seed=seed))
+        shown.append(simulate(*words).output)
+    assert "12.0 requests" in shown[0]
+    assert shown[0] != shown[1]
 
 
 def test_drawings_are_of_both_axes_the_latencies_and_the_ranks(sweep: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A trial: one policy (or the offline bound) on one workload with one seed. What is run, kept and compared.
 
-Rules: every policy of a seed gets the same arrivals and the same noise; a key covers the workload, the profiles,
-the policy with its options, the seed, and the source of the planner's folders that it can reach.
+Rules: every policy of a seed gets the same arrivals and the same noise; a key covers the workload with its trace, the
+profiles, the policy with its options, the seed, and the source of the planner's folders that it can reach.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sfumato.runtime.records import JournalFolder
 from sfumato.sim import Simulation, lognormal
 from sfumato.sim.sources import fingerprint
 from sfumato.sim.sweep import Kept, sweep
-from sfumato.workload.spec import Workload
+from sfumato.workload.spec import Trace, Workload
 
 BOUND = "bound"  # in a policy's place: what no schedule exceeds
 READ = ("assemble", "cli.trials", "cli.worlds", "core.serving", "policies.fixed", "report.journal", "report.metrics")
@@ -122,8 +122,19 @@ def key_of(trial: Trial) -> str:
     module = "sfumato.sim.bound" if name == BOUND else POLICIES.get(name, name).partition(":")[0]
     code = fingerprint(*(f"sfumato.{each}" for each in READ), module)
     plain = replace(trial.workload, models=models, seed=0, seeds=1)
-    parts = [plain, world.profiles, world.models, name, options, trial.seed, trial.missable, code]
+    parts = [plain, _recorded(plain), world.profiles, world.models, name, options, trial.seed, trial.missable, code]
     return sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _recorded(workload: Workload) -> str:
+    """What a trace says: its path alone does not tell that it was written anew."""
+    process = workload.arrivals
+    if not isinstance(process, Trace):
+        return ""
+    try:
+        return sha256(Path(process.file).read_bytes()).hexdigest()
+    except OSError:
+        return ""  # whoever reads the arrivals says what is wrong
 
 
 def kept_folder() -> Path:

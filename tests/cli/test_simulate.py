@@ -204,10 +204,19 @@ def test_drawings_are_of_both_axes_the_latencies_and_the_ranks(sweep: Path, tmp_
 
 def test_a_rate_and_a_pool_are_found_that_hold_an_attainment(workload: Path, tmp_path: Path) -> None:
     words = (workload, "--policy", "fixed,degree=4", "--seeds", 1, "--attainment", 0.8, "--out", tmp_path / "f.json")
-    rate_result, ranks_result = simulate(*words, "--find-rate"), simulate(*words, "--find-ranks")
-    assert "highest rate a minute" in rate_result.output, rate_result.output
-    assert "fewest ranks" in ranks_result.output, ranks_result.output
-    assert json.loads((tmp_path / "f.json").read_text())["mixed"][""]["fixed,degree=4"] > 4
+    result = simulate(*words, "--find-rate", "--find-ranks")
+    for word in ("highest rate a minute", "fewest ranks", "80% in time", "modelled times", "flux: modelled on h100"):
+        assert word in result.output, result.output
+    found = json.loads((tmp_path / "f.json").read_text())["mixed"]
+    assert found["highest_rate"][""]["fixed,degree=4"] > 4
+    assert found["fewest_ranks"][""]["fixed,degree=4"] >= 4
+    assert [profile["kind"] for profile in found["profiles"]] == ["modelled"]
+
+
+@pytest.mark.parametrize("word", ["--plots", "--journal", "--explain"])
+def test_a_search_says_what_it_does_not_do(workload: Path, tmp_path: Path, word: str) -> None:
+    value = () if word == "--explain" else (tmp_path / "there",)
+    assert f"{word}: a search keeps no single run" in str(simulate(workload, "--find-rate", word, *value).exception)
 
 
 def test_modelled_figures_can_be_scaled_and_that_is_said(workload: Path) -> None:

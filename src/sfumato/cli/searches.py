@@ -34,7 +34,8 @@ def find_rates(
         return factor * (per_minute(own) or 1.0)
 
     found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
-    return _table(f"{name}: highest rate a minute with {attainment:.0%} in time", found), found
+    stated = per_minute(base.workload) > 0
+    return _table(f"highest rate {'a minute' if stated else '(x the file)'}", found), found
 
 
 def find_ranks(
@@ -53,7 +54,7 @@ def find_ranks(
         return least(enough, start=pool.ranks)
 
     found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
-    return _table(f"{name}: fewest ranks with {attainment:.0%} in time", found), found
+    return _table("fewest ranks", found), found
 
 
 def distinct(workload: Workload) -> Iterator[tuple[str, Workload]]:
@@ -102,8 +103,11 @@ def _edges(
 
 def _table(title: str, found: dict[str, dict[str, float | None]]) -> Table:
     policies = list(next(iter(found.values())))
-    rows = tuple(
-        (point or "as it is", *(NONE if row[policy] is None else number(row[policy]) for policy in policies))
-        for point, row in found.items()
-    )
+    rows = tuple((point or "as it is", *(_cell(row[policy]) for policy in policies)) for point, row in found.items())
     return Table(title=title, columns=("point", *policies), rows=rows)
+
+
+def _cell(edge: float | None) -> str:
+    if edge is None:
+        return NONE
+    return str(edge) if isinstance(edge, int) else number(edge)

@@ -93,7 +93,8 @@ def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = Fals
     size = sum(trial.workload.requests or SMALL for trial in trials)
     processes = jobs or (usable_cores() if size > SMALL else 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not what) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not (what and console.is_terminal)) as bar:
         task = bar.add_task(what, total=len(tasks))
 
         def watch(trial: Trial) -> None:

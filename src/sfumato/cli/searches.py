@@ -65,17 +65,30 @@ def distinct(workload: Workload) -> Iterator[tuple[str, Workload]]:
     yield from swept(replace(workload, points=tuple(found.values())))
 
 
-def held_at(trial: Trial, attainment: float, jobs: int | None = None, what: str = "", *, fresh: bool = False) -> bool:
-    """Whether a policy holds an attainment as the mean over its seeds; on one core they are played one by one."""
+def held_at(
+    trial: Trial,
+    attainment: float,
+    jobs: int | None = None,
+    what: str = "",
+    *,
+    fresh: bool = False,
+    watch: Callable[[Ran], object] = lambda _: None,
+) -> bool:
+    """Whether a policy holds an attainment as the mean over its seeds; on one core they are played one by one.
+
+    `watch` is told of every run.
+    """
     missable = PATIENCE * (1.0 - attainment)
     trials = [replace(trial, seed=seed, missable=missable) for seed in trial.seeds]
     runs: list[Ran] = []
     for together in [[one] for one in trials] if jobs == 1 else [trials]:
-        runs += play(together, jobs=jobs, fresh=fresh, what=what)
+        runs += (found := play(together, jobs=jobs, fresh=fresh, what=what))
+        for run in found:
+            watch(run)
         if any(run.gave_up for run in runs):
             return False
-    found = mean_of([run.attainment for run in runs])
-    return found is not None and found >= attainment
+    reached = mean_of([run.attainment for run in runs])
+    return reached is not None and reached >= attainment
 
 
 def _edges(

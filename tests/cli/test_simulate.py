@@ -8,8 +8,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from sfumato.cli import cli
+from sfumato.cli.searches import held_at
+from sfumato.cli.trials import Trial, run
 from sfumato.cli.worlds import world_of
 from sfumato.core.values import Shape
 from sfumato.errors import ConfigError
@@ -211,6 +214,23 @@ def test_a_rate_and_a_pool_are_found_that_hold_an_attainment(workload: Path, tmp
     assert found["highest_rate"][""]["fixed,degree=4"] > 4
     assert found["fewest_ranks"][""]["fixed,degree=4"] >= 4
     assert [profile["kind"] for profile in found["profiles"]] == ["modelled"]
+
+
+def test_a_run_that_was_given_up_says_so() -> None:
+    """Of its twelve requests five come late."""
+    trial = Trial(workload=replace(parse(WORKLOAD), rate_factor=0.3), policy="sfumato", seed=11)
+    found = {missable: run(replace(trial, missable=missable)) for missable in (None, 0.3, 0.45)}
+    assert [ran.gave_up for ran in found.values()] == [False, True, False]
+    assert found[0.45].figures == found[None].figures
+    assert found[0.3].figures["slo_judged"] < found[None].figures["slo_judged"] == 12
+
+
+def test_one_bad_run_among_good_ones_does_not_end_a_search() -> None:
+    """Seven runs of which the first has 58% in time, one 92% and five all: 93% on average."""
+    workload = replace(parse(WORKLOAD), seed=11, seeds=7, rate_factor=0.3)
+    trial = Trial(workload=workload, policy="sfumato", seed=11)
+    assert held_at(trial, 0.9, jobs=1)
+    assert not held_at(replace(trial, workload=replace(workload, seeds=1)), 0.9, jobs=1)
 
 
 @pytest.mark.parametrize("word", ["--plots", "--journal", "--explain"])

@@ -1,7 +1,7 @@
 """`--find-rate` (goodput) and `--find-ranks`: for each policy the edge at which it still holds an attainment.
 
-A probe plays all seeds; a run in which three times as many as allowed are missed ends the probe. Points that differ in
-rate alone are one question.
+A probe plays all seeds; a run in which more are missed than all runs of the probe together may miss ends it. Points
+that differ in rate alone are one question.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from sfumato.sim.search import least, most
 from sfumato.workload.points import per_minute, swept
 from sfumato.workload.spec import Point, Workload
 
-PATIENCE = 3.0
 Found = tuple[Table, dict[str, Any]]
 
 
@@ -78,7 +77,7 @@ def held_at(
 
     `watch` is told of every run.
     """
-    missable = PATIENCE * (1.0 - attainment)
+    missable = len(trial.seeds) * (1.0 - attainment)
     trials = [replace(trial, seed=seed, missable=missable) for seed in trial.seeds]
     runs: list[Ran] = []
     for together in [[one] for one in trials] if jobs == 1 else [trials]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -174,25 +174,27 @@ def _entries(trial: Trial) -> tuple[list[Entry], bool]:
         resident=world.resident,
         truth=world.truth,
     )
-    lost = None if trial.missable is None else _lost(simulation, asked, trial.missable)
-    simulation.run(lost)
-    return entries, lost is not None and lost(simulation.serving.now)
+    limit = None if trial.missable is None else Limit(simulation, asked, trial.missable)
+    simulation.run(limit)
+    return entries, limit is not None and limit.passed
 
 
-def _lost(simulation: Simulation, asked: Sequence[Request], missable: float) -> Callable[[float], bool]:
-    """Whether more deadlines have passed than were met, and more of them than may be missed."""
-    deadlines = sorted(request.deadline for request in asked if request.deadline is not None)
-    most = missable * len(deadlines)
-    seen = met = 0
+class Limit:
+    """Ends a run once more of all deadlines are missed than may be; `passed` says that it did."""
 
-    def lost(now: float) -> bool:
-        nonlocal seen, met
-        for outcome in simulation.outcomes[seen:]:
-            met += outcome.met and outcome.deadline is not None
-        seen = len(simulation.outcomes)
-        return bisect_right(deadlines, now) - met > most
+    def __init__(self, simulation: Simulation, asked: Sequence[Request], missable: float) -> None:
+        self.passed = False
+        self._simulation = simulation
+        self._deadlines = sorted(request.deadline for request in asked if request.deadline is not None)
+        self._most = missable * len(self._deadlines)
+        self._seen = self._met = 0
 
-    return lost
+    def __call__(self, now: float) -> bool:
+        outcomes = self._simulation.outcomes
+        self._met += sum(outcome.met and outcome.deadline is not None for outcome in outcomes[self._seen :])
+        self._seen = len(outcomes)
+        self.passed = bisect_right(self._deadlines, now) - self._met > self._most
+        return self.passed
 
 
 def _bounded(trial: Trial) -> Ran:

@@ -16,6 +16,7 @@ from sfumato.cli.trials import Trial, run
 from sfumato.cli.worlds import world_of
 from sfumato.core.values import Shape
 from sfumato.errors import ConfigError
+from sfumato.report.journal import read
 from sfumato.workload.arrivals import draw
 from sfumato.workload.load import parse
 from sfumato.workload.trace import write_trace
@@ -80,16 +81,27 @@ def test_modelled_and_estimated_times_are_named(workload: Path) -> None:
     assert "encode of all classes" in result.output
 
 
-def test_the_json_has_a_run_a_seed_and_the_same_arrivals_for_all(workload: Path, tmp_path: Path) -> None:
+def test_the_json_has_a_run_a_seed(workload: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "figures.json"
     assert simulate(workload, "--seeds", 3, "--out", out).exit_code == 0
     found = json.loads(out.read_text())["mixed"]
     assert found["seeds"] == [3, 4, 5]
     assert [profile["kind"] for profile in found["profiles"]] == ["modelled"]
-    fixed, sfumato = found["policies"]["fixed"], found["policies"]["sfumato"]
-    assert [run["requests"] for run in fixed] == [12, 12, 12]
-    counts = [{name: part["requests"] for name, part in run["by_slo"].items()} for run in fixed]
-    assert counts == [{name: part["requests"] for name, part in run["by_slo"].items()} for run in sfumato]
+    for policy in ("fixed", "sfumato"):
+        assert [run["requests"] for run in found["policies"][policy]] == [12, 12, 12]
+
+
+def test_every_policy_sees_the_same_requests_at_the_same_times(workload: Path, tmp_path: Path) -> None:
+    assert simulate(workload, "--seeds", 2, "--journal", tmp_path / "kept").exit_code == 0
+    seen = {
+        (policy, seed): [
+            life.request for life in read(tmp_path / "kept" / "mixed" / policy / f"seed-{seed}").lives.values()
+        ]
+        for policy in ("fixed", "sfumato")
+        for seed in (3, 4)
+    }
+    assert seen["fixed", 3] == seen["sfumato", 3] != seen["fixed", 4] == seen["sfumato", 4]
+    assert len(seen["fixed", 3]) == 12
 
 
 def test_the_journal_of_every_run_replays(workload: Path, tmp_path: Path) -> None:

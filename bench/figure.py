@@ -46,9 +46,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a program found; `details` are for whoever doubts it."""
+    """What a program found; `note` says what it rests on, `details` are for whoever doubts it."""
 
     figures: tuple[Figure, ...]
+    note: str = ""
     details: dict[str, Any] = {}
 
 
@@ -68,6 +69,8 @@ def run(name: str, measure: Measure, *, quick: bool) -> Result:
     began = datetime.now(UTC)
     result = measure(quick)
     keep(name, result, quick=quick, began=began)
+    if result.note:
+        print(f"{name}: {result.note}", flush=True)
     for figure in result.figures:
         print(figure.line(), flush=True)
     return result
@@ -84,6 +87,7 @@ def keep(name: str, result: Result, *, quick: bool, began: datetime) -> None:
         "seconds": round((datetime.now(UTC) - began).total_seconds(), 1),
         "commit": commit(),
         "machine": machine(),
+        "note": result.note,
         "figures": [{**msgspec.to_builtins(figure), "held": figure.held} for figure in result.figures],
         "details": result.details,
     }

@@ -68,6 +68,7 @@ def measure(quick: bool) -> Result:
         "4 requests a rank, over ranks": [(float(n), played.cpu_s) for n, played in by_ranks.items()],
     }
     return Result(
+        note="CPU time of this machine; the simulated pool's step times are modelled",
         figures=(
             Figure(name="simulator, fixed, 8 ranks", value=median(speeds), unit="events/s", sense=">=", limit=30_000),
             *(figure for scene, found in decisions.items() for figure in _of_decisions(scene, found)),

@@ -50,6 +50,7 @@ HURT: dict[str, dict[str, Any]] = {
     "a rank dies half-way": {"dead": True},
     f"a rank is {SLOWDOWN:g}x slower from half-way on": {"slowdown": SLOWDOWN},
 }
+NOTE = "simulated; the times of all profiles are modelled or published by others, none measured"
 Found = Mapping[str, Mapping[str, float]]  # workload -> case -> attainment
 
 
@@ -66,7 +67,7 @@ def measure(quick: bool) -> Result:
     for (policy, file, case), trial in trials.items():
         attained = mean_of([next(runs).attainment for _ in trial.seeds])
         found.setdefault(policy, {}).setdefault(file, {})[case] = attained or 0.0
-    return Result(figures=tuple(figures_of(found[OURS])), details={"places": PLACES, "attainment": found})
+    return Result(figures=tuple(figures_of(found[OURS])), note=NOTE, details={"places": PLACES, "attainment": found})
 
 
 def cases(workload: Workload) -> dict[str, Workload]:

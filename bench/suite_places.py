@@ -67,7 +67,7 @@ def figures_of(places: Sequence[Place], rates: Mapping[str, Edge]) -> Iterator[F
     name = "share of the bound, without batches"
     yield Figure(name=f"{name}: mean", value=fmean(shares), sense=">=", limit=0.95)
     yield Figure(name=f"{name}: lowest", value=min(shares), sense=">=", limit=0.86)
-    gained = [edge.gain for edge in rates.values() if edge.gain]
+    gained = [edge.gain for edge in rates.values() if edge.gain is not None]
     if gained:
         name = "rate at 95% over the best other policy's: mean"
         yield Figure(name=name, value=fmean(gained), unit="x", sense=">=", limit=1.3)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 
 from msgspec.structs import replace
 
@@ -34,6 +34,7 @@ class Edge(Value, frozen=True, kw_only=True):
     ours: float
     theirs: float
     holder: str = ""
+    cpu_s: float = 0.0
 
     @property
     def gain(self) -> float | None:
@@ -42,7 +43,8 @@ class Edge(Value, frozen=True, kw_only=True):
 
 def edge_of(search: Search) -> Edge:
     """After the first, a policy is asked only whether it holds more than the best so far."""
-    held = partial(_holds, search.trial)
+    spent: list[float] = []
+    held = cache(partial(_holds, search.trial, spent.append))
     ours = most(partial(held, OURS), within=CLOSE - 1.0)
     best, holder = 0.0, ""
     for policy in search.ranked:
@@ -52,7 +54,7 @@ def edge_of(search: Search) -> Edge:
         found = most(partial(held, policy), start=start, within=CLOSE - 1.0)
         if found > best:
             best, holder = found, policy
-    return Edge(ours=ours, theirs=best, holder=holder)
+    return Edge(ours=ours, theirs=best, holder=holder, cpu_s=round(sum(spent), 1))
 
 
 def edges_of(bases: Mapping[str, Trial], ranked: Mapping[str, Sequence[str]]) -> dict[str, Edge]:
@@ -72,6 +74,7 @@ def edges_of(bases: Mapping[str, Trial], ranked: Mapping[str, Sequence[str]]) ->
     return {name: edge for (name, _), edge in zip(searches, edges, strict=True)}
 
 
-def _holds(base: Trial, policy: str, factor: float) -> bool:
+def _holds(base: Trial, spend: Callable[[float], object], policy: str, factor: float) -> bool:
     faster = replace(base.workload, rate_factor=base.workload.rate_factor * factor)
-    return held_at(replace(base, workload=faster, policy=policy), HELD, jobs=1)
+    trial = replace(base, workload=faster, policy=policy)
+    return held_at(trial, HELD, jobs=1, watch=lambda ran: spend(ran.cpu_s))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import suite_page, suite_rates
+from bench.suite import EVALUATION, _base
 from bench.suite_page import page
 from bench.suite_places import Place, figures_of
-from bench.suite_rates import Search, edge_of
+from bench.suite_rates import Edge, Search, edge_of
 from sfumato.cli.matches import Course, course_of
 from sfumato.cli.trials import BOUND, Ran, Trial
 from sfumato.workload.load import parse
 
-WORKLOAD = parse(
+TEXT = (
     'requests = 2\n[[classes]]\nname = "a"\nmodel = "m"\nsize = "64x64"\nsteps = 4\n'
     '[arrivals]\nprocess = "poisson"\nper_minute = 6\n'
 )
+WORKLOAD = parse(TEXT)
 BASE = Trial(workload=WORKLOAD, policy="", seed=0)
 KEPT = ("latency_mean", "latency_p95", "latency_p99", "utilisation", "pauses", "degree_changes", "plans_refused")
 
@@ -63,8 +67,9 @@ def test_a_policy_that_holds_no_more_than_the_best_is_asked_once(monkeypatch: py
     edges = {"sfumato": 3.0, "edf": 2.0, "srtf": 1.0}
     asked: list[str] = []
 
-    def holds(_: Trial, policy: str, factor: float) -> bool:
+    def holds(_: Trial, spend: Callable[[float], object], policy: str, factor: float) -> bool:
         asked.append(policy)
+        spend(0.5)
         return factor <= edges[policy]
 
     monkeypatch.setattr(suite_rates, "_holds", holds)
@@ -72,6 +77,21 @@ def test_a_policy_that_holds_no_more_than_the_best_is_asked_once(monkeypatch: py
     assert found.holder == "edf"
     assert found.gain == pytest.approx(1.5, rel=0.1)
     assert asked.count("srtf") == 1
+    assert found.cpu_s == 0.5 * len(asked)
+
+
+def test_a_workload_on_which_ours_holds_no_rate_counts_as_none() -> None:
+    rates = {"a": Edge(ours=3.0, theirs=2.0), "b": Edge(ours=0.0, theirs=1.0), "c": Edge(ours=1.0, theirs=0.0)}
+    found = {figure.name: figure.value for figure in figures_of([place()], rates)}
+    assert found["rate at 95% over the best other policy's: mean"] == pytest.approx(0.75)
+
+
+def test_a_quick_look_plays_none_of_the_seeds_that_are_published(tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text(TEXT)
+    published, look = (set(_base(file, 1.0, 1.0, quick=quick).seeds) for quick in (False, True))
+    assert min(published) == EVALUATION
+    assert not published & look
 
 
 def document() -> dict[str, Any]:
@@ -100,7 +120,7 @@ def document() -> dict[str, Any]:
 def test_the_page_has_every_point_policy_and_figure_and_says_what_falls_short() -> None:
     text = "\n".join(page(document(), {"0.7": document()}))
     assert "| ahead | -3.25 points | <= 0.5 points | held | -3.25 |" in text
-    assert "| closed | 61 % | >= 70 % | **short** | 61 |" in text
+    assert "| closed | 61 % | >= 70 % | **short** | 61 **short** |" in text
     assert "| file |  | 90.0 | **80.0** | 60.0 | srtf | 66.7 | 1.50x | 50.0 |" in text
     assert "| sfumato | 80.0 | 88.9 | 1 | 2 |" in text
     assert "| file | 3.00 | 2.00 | edf | 1.50x |" in text

@@ -55,6 +55,14 @@ def test_a_journal_without_reasons_is_reported_without_them(workload: Path, tmp_
     assert "Why chunks" not in report.output
 
 
+def test_a_report_says_on_what_times_it_was_planned(workload: Path, tmp_path: Path) -> None:
+    call("simulate", workload, "--policy", "fixed", "--seeds", 1, "--no-bound", "--journal", tmp_path / "kept")
+    report = call("report", tmp_path / "kept" / "mixed" / "fixed" / "seed-3", "--out", tmp_path / "out")
+    said = "planned by fixed on times of flux: modelled on h100"
+    assert said in report.output
+    assert said in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_a_request_that_a_journal_does_not_have_is_named(workload: Path, tmp_path: Path) -> None:
     call("simulate", workload, "--policy", "fixed", "--seeds", 1, "--no-bound", "--journal", tmp_path / "kept")
     result = call("report", tmp_path / "kept" / "mixed" / "fixed" / "seed-3", "--request", "r9999")

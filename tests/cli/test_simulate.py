@@ -8,12 +8,18 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from sfumato.cli import cli
+from sfumato.cli.searches import held_at
+from sfumato.cli.trials import Trial, run
 from sfumato.cli.worlds import world_of
 from sfumato.core.values import Shape
 from sfumato.errors import ConfigError
+from sfumato.report.journal import read
+from sfumato.workload.arrivals import draw
 from sfumato.workload.load import parse
+from sfumato.workload.trace import write_trace
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "published"
 WORKLOAD = f"""
@@ -75,16 +81,27 @@ def test_modelled_and_estimated_times_are_named(workload: Path) -> None:
     assert "encode of all classes" in result.output
 
 
-def test_the_json_has_a_run_a_seed_and_the_same_arrivals_for_all(workload: Path, tmp_path: Path) -> None:
+def test_the_json_has_a_run_a_seed(workload: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "figures.json"
     assert simulate(workload, "--seeds", 3, "--out", out).exit_code == 0
     found = json.loads(out.read_text())["mixed"]
     assert found["seeds"] == [3, 4, 5]
     assert [profile["kind"] for profile in found["profiles"]] == ["modelled"]
-    fixed, sfumato = found["policies"]["fixed"], found["policies"]["sfumato"]
-    assert [run["requests"] for run in fixed] == [12, 12, 12]
-    counts = [{name: part["requests"] for name, part in run["by_slo"].items()} for run in fixed]
-    assert counts == [{name: part["requests"] for name, part in run["by_slo"].items()} for run in sfumato]
+    for policy in ("fixed", "sfumato"):
+        assert [run["requests"] for run in found["policies"][policy]] == [12, 12, 12]
+
+
+def test_every_policy_sees_the_same_requests_at_the_same_times(workload: Path, tmp_path: Path) -> None:
+    assert simulate(workload, "--seeds", 2, "--journal", tmp_path / "kept").exit_code == 0
+    seen = {
+        (policy, seed): [
+            life.request for life in read(tmp_path / "kept" / "mixed" / policy / f"seed-{seed}").lives.values()
+        ]
+        for policy in ("fixed", "sfumato")
+        for seed in (3, 4)
+    }
+    assert seen["fixed", 3] == seen["sfumato", 3] != seen["fixed", 4] == seen["sfumato", 4]
+    assert len(seen["fixed", 3]) == 12
 
 
 def test_the_journal_of_every_run_replays(workload: Path, tmp_path: Path) -> None:
@@ -180,6 +197,19 @@ def test_what_was_run_is_kept_and_not_run_again(sweep: Path, monkeypatch: pytest
     assert isinstance(simulate(*words, "--fresh").exception, AssertionError)
 
 
+def test_a_trace_that_was_written_anew_is_run_again(tmp_path: Path) -> None:
+    text = WORKLOAD[: WORKLOAD.index("[arrivals]")]
+    path = tmp_path / "traced.toml"
+    path.write_text(f'{text}[arrivals]\nprocess = "trace"\nfile = "trace.jsonl"\n')
+    words = (path, "--policy", "fixed", "--seeds", 1, "--no-bound")
+    shown = []
+    for seed in (1, 2):
+        write_trace(tmp_path / "trace.jsonl", draw(parse(WORKLOAD.replace("slo_scale", "slo")), seed=seed))
+        shown.append(simulate(*words).output)
+    assert "12.0 requests" in shown[0]
+    assert shown[0] != shown[1]
+
+
 def test_drawings_are_of_both_axes_the_latencies_and_the_ranks(sweep: Path, tmp_path: Path) -> None:
     result = simulate(sweep, "--policy", "fixed", "--seeds", 1, "--no-bound", "--plots", tmp_path / "drawn")
     assert result.exit_code == 0, result.output
@@ -189,10 +219,36 @@ def test_drawings_are_of_both_axes_the_latencies_and_the_ranks(sweep: Path, tmp_
 
 def test_a_rate_and_a_pool_are_found_that_hold_an_attainment(workload: Path, tmp_path: Path) -> None:
     words = (workload, "--policy", "fixed,degree=4", "--seeds", 1, "--attainment", 0.8, "--out", tmp_path / "f.json")
-    rate_result, ranks_result = simulate(*words, "--find-rate"), simulate(*words, "--find-ranks")
-    assert "highest rate a minute" in rate_result.output, rate_result.output
-    assert "fewest ranks" in ranks_result.output, ranks_result.output
-    assert json.loads((tmp_path / "f.json").read_text())["mixed"][""]["fixed,degree=4"] > 4
+    result = simulate(*words, "--find-rate", "--find-ranks")
+    for word in ("highest rate a minute", "fewest ranks", "80% in time", "modelled times", "flux: modelled on h100"):
+        assert word in result.output, result.output
+    found = json.loads((tmp_path / "f.json").read_text())["mixed"]
+    assert found["highest_rate"][""]["fixed,degree=4"] > 4
+    assert found["fewest_ranks"][""]["fixed,degree=4"] >= 4
+    assert [profile["kind"] for profile in found["profiles"]] == ["modelled"]
+
+
+def test_a_run_that_was_given_up_says_so() -> None:
+    """Of its twelve requests five come late."""
+    trial = Trial(workload=replace(parse(WORKLOAD), rate_factor=0.3), policy="sfumato", seed=11)
+    found = {missable: run(replace(trial, missable=missable)) for missable in (None, 0.3, 0.45)}
+    assert [ran.gave_up for ran in found.values()] == [False, True, False]
+    assert found[0.45].figures == found[None].figures
+    assert found[0.3].figures["slo_judged"] < found[None].figures["slo_judged"] == 12
+
+
+def test_one_bad_run_among_good_ones_does_not_end_a_search() -> None:
+    """Seven runs of which the first has 58% in time, one 92% and five all: 93% on average."""
+    workload = replace(parse(WORKLOAD), seed=11, seeds=7, rate_factor=0.3)
+    trial = Trial(workload=workload, policy="sfumato", seed=11)
+    assert held_at(trial, 0.9, jobs=1)
+    assert not held_at(replace(trial, workload=replace(workload, seeds=1)), 0.9, jobs=1)
+
+
+@pytest.mark.parametrize("word", ["--plots", "--journal", "--explain"])
+def test_a_search_says_what_it_does_not_do(workload: Path, tmp_path: Path, word: str) -> None:
+    value = () if word == "--explain" else (tmp_path / "there",)
+    assert f"{word}: a search keeps no single run" in str(simulate(workload, "--find-rate", word, *value).exception)
 
 
 def test_modelled_figures_can_be_scaled_and_that_is_said(workload: Path) -> None:

@@ -43,6 +43,7 @@ class Run:
         script += [Arrived(at=request.arrived_at, request=request) for request in requests]
         simulation = Simulation(serving, costs, script)
         self.outcomes: dict[str, Outcome] = {outcome.request: outcome for outcome in simulation.run()}
+        self.entries = entries
         self.met = {job for job, outcome in self.outcomes.items() if outcome.met}
         self.starts = [
             (entry.events[-1].at, command)

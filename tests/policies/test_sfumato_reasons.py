@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from msgspec.structs import asdict, replace
+
 from sfumato.assemble import policy_named
 from sfumato.core.commands import Launch
 from sfumato.core.events import AnyEvent, Arrived, WorkerUp
-from sfumato.core.journal import Entry, Journal, Record, decode, encode
+from sfumato.core.journal import Checkpoint, Entry, Journal, Record, decode, encode
 from sfumato.core.serving import Serving
-from sfumato.core.values import RankInfo
+from sfumato.core.values import Job, RankInfo, Shape
 from sfumato.report.journal import tell
+from sfumato.report.reasons import decision_table
 from sfumato.report.trace import chrome_trace
 from sfumato.sim import Simulation
 from tests.costs import MODELS, PARTS, PlainCosts
-from tests.policies.small import image
+from tests.policies.small import image, run
 
 
 def _entries(*, explain: bool) -> list[Entry]:
@@ -59,6 +62,23 @@ def test_a_story_tells_why_each_chunk_was_launched() -> None:
     assert story.lives["late"].spans[-1].reason is not None
     assert story.lives["late"].spans[-1].reason.standing == "late"
     assert all(span.reason is None for span in tell(_entries(explain=False)).spans)
+
+
+def test_what_a_request_was_lowered_to_is_told_also_where_the_journal_begins_later() -> None:
+    request = replace(image("a", 1.8), degradable=True)
+    whole = run("sfumato", 1, request, admission="degrade").entries
+    said = "lowered to 224x224, 8 steps"
+    assert decision_table(tell(whole)).rows[1][2] == said
+    job = Job(request=request, shape=Shape(height=224, width=224), steps=8)
+    later = Checkpoint(**{**asdict(whole[0]), "jobs": (job,)})
+    assert decision_table(tell([later])).rows[1][2] == said
+
+
+def test_a_pause_is_told_with_those_who_took_its_ranks() -> None:
+    found = run("sfumato", 1, image("long", 60.0, steps=40), image("short", 1.5, at=2.0, steps=4), explain=True)
+    rows = decision_table(tell(found.entries), ["long"]).rows
+    (paused,) = [row for row in rows if row[2].startswith("paused")]
+    assert paused[3:6] == ("0", "behind kept", "its ranks go to short")
 
 
 def test_the_trace_shows_why_beside_each_chunk() -> None:

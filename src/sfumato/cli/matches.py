@@ -82,14 +82,16 @@ def course_of(point: str, trial: Trial, played: Sequence[tuple[Trial, Ran]]) -> 
 
 def title_of(name: str, courses: Sequence[Course]) -> str:
     """What a table is about; it says what kind of times it rests on."""
-    world, seeds = courses[0].trial.world, len(courses[0].trial.seeds)
-    kinds = {str(profile.kind) for profile in world.profiles} or {"estimated"}
     counts = [float(run.figures["requests"]) for course in courses for runs in course.runs.values() for run in runs]
-    scaled = f", modelled figures x {courses[0].trial.factor:g}" if courses[0].trial.factor != 1.0 else ""
-    return (
-        f"{name}, simulated: {number(mean_of(counts))} requests, {len(world.ranks)} ranks, "
-        f"{seeds} seed{'s' * (seeds > 1)}, {' and '.join(sorted(kinds))} times{scaled}"
-    )
+    return f"{name}, simulated: {number(mean_of(counts))} requests, {setting_of(courses[0].trial)}"
+
+
+def setting_of(trial: Trial) -> str:
+    """On what it is played, how often, and what kind of times it rests on."""
+    world, seeds = trial.world, len(trial.seeds)
+    kinds = {str(profile.kind) for profile in world.profiles} or {"estimated"}
+    scaled = f", modelled figures x {trial.factor:g}" if trial.factor != 1.0 else ""
+    return f"{len(world.ranks)} ranks, {seeds} seed{'s' * (seeds > 1)}, {' and '.join(sorted(kinds))} times{scaled}"
 
 
 def _bounds(trial: Trial, wanted: bool | None) -> bool:

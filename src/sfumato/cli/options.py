@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sfumato.cli.choices import option
 from sfumato.cli.shipped import PROFILE
 from sfumato.config import Config, read_config
 from sfumato.errors import ConfigError
@@ -32,7 +33,13 @@ _SERVING = [
     click.option(
         "--policy", metavar="NAME", help="sfumato, fixed, edf, srtf, ... or package.module:Class. Default: sfumato."
     ),
-    click.option("--policy-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the policy."),
+    click.option(
+        "--policy-option",
+        "options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="""An option of the policy. May be repeated. A value may be JSON: 'shares={"video": 0.3}'.""",
+    ),
     click.option(
         "--profile",
         "profiles",
@@ -47,8 +54,8 @@ _SERVING = [
 
 def serving_options(function: F) -> F:
     """Adds the options that decide what is served, on what, and by which policy."""
-    for option in reversed(_SERVING):
-        function = option(function)
+    for decorate in reversed(_SERVING):
+        function = decorate(function)
     return function
 
 
@@ -67,7 +74,7 @@ def config_of(
     given = dict(_pair("--model", text) for text in models) or None
     flags: dict[str, dict[str, Any]] = {
         "workers": {"count": workers},
-        "policy": {"name": policy, "options": {k: _value(v) for k, v in map(_option, options)} or None},
+        "policy": {"name": policy, "options": dict(option(text, "--policy-option") for text in options) or None},
         "server": {"profiles": tuple(map(str, profiles)) or None, "journal": journal, **server},
     }
     config = read_config(config_file, flags)
@@ -87,20 +94,3 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
     if not (name and value):
         raise ConfigError(f"{flag}: {text!r} is not NAME=PATH_OR_ID", field=flag)
     return name, value
-
-
-def _option(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise ConfigError(f"--policy-option: {text!r} is not KEY=VALUE", field="--policy-option")
-    return key, value
-
-
-def _value(text: str) -> Any:
-    """A number or truth value where it reads as one, else the text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)

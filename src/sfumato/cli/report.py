@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from sfumato.core.journal import Checkpoint
 from sfumato.errors import ConfigError
 from sfumato.report.gantt import plot_gantt
-from sfumato.report.journal import read
+from sfumato.report.journal import entries, read
 from sfumato.report.metrics import Metrics, measure
 from sfumato.report.plots import plot_latency, plot_queue, save
 from sfumato.report.reasons import decision_table, explained, reason_table
@@ -34,17 +35,18 @@ def command(journal: str, out: Path | None, requests: tuple[str, ...]) -> None:
     With --out: gantt.png, latency.png, queue.png, trace.json, metrics.json, report.md, decisions.md. Why a request was
     launched is there where the journal was written with --explain.
     """
-    story = read(journal)
+    story, planned = read(journal), _planned(journal)
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     if requests:
         console.print(_told(story, requests).rich())
         return
+    console.print(planned, style="dim", soft_wrap=True, markup=False, highlight=False)
     metrics = measure(story)
     tables = [*all_tables(metrics), *([reason_table(story)] if explained(story) else ())]
     for table in tables:
         console.print(table.rich())
     if out is not None:
-        click.echo(f"written to {out}: {' '.join(_write(story, metrics, tables, out))}")
+        click.echo(f"written to {out}: {' '.join(_write(story, planned, metrics, tables, out))}")
 
 
 def _told(story: Story, requests: tuple[str, ...]) -> Table:
@@ -55,7 +57,18 @@ def _told(story: Story, requests: tuple[str, ...]) -> Table:
     return decision_table(story, requests)
 
 
-def _write(story: Story, metrics: Metrics, tables: list[Table], out: Path) -> list[str]:
+def _planned(journal: str) -> str:
+    """By whom, and on what times: a simulated or paced run takes as long as these say, whoever measured them or not."""
+    setup = next((entry.setup for entry in entries(journal) if isinstance(entry, Checkpoint)), None)
+    if not setup:
+        return "the journal does not say by whom it was planned, on what times"
+    known = [f"{p['model']}: {p['kind']} on {p['device']} ({p['source']})" for p in setup["profiles"]]
+    bare = sorted(setup["models"].keys() - {profile["model"] for profile in setup["profiles"]})
+    times = "; ".join([*known, *(f"{name}: estimated" for name in bare)])
+    return f"planned by {setup['policy']} on times of {times}"
+
+
+def _write(story: Story, planned: str, metrics: Metrics, tables: list[Table], out: Path) -> list[str]:
     """Everything into a folder; the files' names."""
     out.mkdir(parents=True, exist_ok=True)
     save(plot_gantt(story), out / "gantt.png")
@@ -63,6 +76,6 @@ def _write(story: Story, metrics: Metrics, tables: list[Table], out: Path) -> li
     save(plot_queue(story), out / "queue.png")
     write_chrome_trace(story, out / "trace.json")
     (out / "metrics.json").write_text(json.dumps(metrics.results(), indent=1))
-    (out / "report.md").write_text("\n\n".join(table.markdown() for table in tables) + "\n")
+    (out / "report.md").write_text("\n\n".join([planned, *(table.markdown() for table in tables)]) + "\n")
     (out / "decisions.md").write_text(decision_table(story).markdown())
     return ["gantt.png", "latency.png", "queue.png", "trace.json", "metrics.json", "report.md", "decisions.md"]

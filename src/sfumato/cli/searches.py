@@ -1,7 +1,7 @@
 """`--find-rate` (goodput) and `--find-ranks`: for each policy the edge at which it still holds an attainment.
 
-A probe plays all seeds; a run in which three times as many as allowed are missed ends the probe. Points that differ in
-rate alone are one question.
+A probe plays all seeds; a run in which more are missed than all runs of the probe together may miss ends it. Points
+that differ in rate alone are one question.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from sfumato.sim.search import least, most
 from sfumato.workload.points import per_minute, swept
 from sfumato.workload.spec import Point, Workload
 
-PATIENCE = 3.0
 Found = tuple[Table, dict[str, Any]]
 
 
@@ -34,7 +33,8 @@ def find_rates(
         return factor * (per_minute(own) or 1.0)
 
     found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
-    return _table(f"{name}: highest rate a minute with {attainment:.0%} in time", found), found
+    stated = per_minute(base.workload) > 0
+    return _table(f"highest rate {'a minute' if stated else '(x the file)'}", found), found
 
 
 def find_ranks(
@@ -53,7 +53,7 @@ def find_ranks(
         return least(enough, start=pool.ranks)
 
     found = _edges(base, policies, attainment, edge, jobs, name, fresh=fresh)
-    return _table(f"{name}: fewest ranks with {attainment:.0%} in time", found), found
+    return _table("fewest ranks", found), found
 
 
 def distinct(workload: Workload) -> Iterator[tuple[str, Workload]]:
@@ -64,17 +64,30 @@ def distinct(workload: Workload) -> Iterator[tuple[str, Workload]]:
     yield from swept(replace(workload, points=tuple(found.values())))
 
 
-def held_at(trial: Trial, attainment: float, jobs: int | None = None, what: str = "", *, fresh: bool = False) -> bool:
-    """Whether a policy holds an attainment as the mean over its seeds; on one core they are played one by one."""
-    missable = PATIENCE * (1.0 - attainment)
+def held_at(
+    trial: Trial,
+    attainment: float,
+    jobs: int | None = None,
+    what: str = "",
+    *,
+    fresh: bool = False,
+    watch: Callable[[Ran], object] = lambda _: None,
+) -> bool:
+    """Whether a policy holds an attainment as the mean over its seeds; on one core they are played one by one.
+
+    `watch` is told of every run.
+    """
+    missable = len(trial.seeds) * (1.0 - attainment)
     trials = [replace(trial, seed=seed, missable=missable) for seed in trial.seeds]
     runs: list[Ran] = []
     for together in [[one] for one in trials] if jobs == 1 else [trials]:
-        runs += play(together, jobs=jobs, fresh=fresh, what=what)
+        runs += (found := play(together, jobs=jobs, fresh=fresh, what=what))
+        for run in found:
+            watch(run)
         if any(run.gave_up for run in runs):
             return False
-    found = mean_of([run.attainment for run in runs])
-    return found is not None and found >= attainment
+    reached = mean_of([run.attainment for run in runs])
+    return reached is not None and reached >= attainment
 
 
 def _edges(
@@ -102,8 +115,11 @@ def _edges(
 
 def _table(title: str, found: dict[str, dict[str, float | None]]) -> Table:
     policies = list(next(iter(found.values())))
-    rows = tuple(
-        (point or "as it is", *(NONE if row[policy] is None else number(row[policy]) for policy in policies))
-        for point, row in found.items()
-    )
+    rows = tuple((point or "as it is", *(_cell(row[policy]) for policy in policies)) for point, row in found.items())
     return Table(title=title, columns=("point", *policies), rows=rows)
+
+
+def _cell(edge: float | None) -> str:
+    if edge is None:
+        return NONE
+    return str(edge) if isinstance(edge, int) else number(edge)

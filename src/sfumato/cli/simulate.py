@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from sfumato.assemble import explains
+from sfumato.cli.choices import named
 from sfumato.cli.drawings import draw_all
-from sfumato.cli.matches import BOUNDED, Course, courses_of, title_of
+from sfumato.cli.matches import BOUNDED, Course, courses_of, setting_of, title_of
 from sfumato.cli.searches import find_ranks, find_rates
 from sfumato.cli.shipped import PROFILE, WORKLOAD
-from sfumato.cli.trials import Trial, named, story_of
+from sfumato.cli.trials import Trial, story_of
 from sfumato.core.values import Value
 from sfumato.errors import ConfigError
 from sfumato.report.compare import gains, standings
@@ -26,6 +27,7 @@ from sfumato.report.tables import Table
 from sfumato.workload.load import load
 from sfumato.workload.spec import Workload
 
+SEARCHES = {"highest_rate": find_rates, "fewest_ranks": find_ranks}
 WIDE = 160  # where nobody looks at a terminal, tables keep their width
 
 _Folder = click.Path(file_okay=False, path_type=Path)
@@ -84,7 +86,8 @@ class Asked(Value, frozen=True, kw_only=True):
     default=("fixed", "sfumato"),
     show_default=True,
     metavar="NAME[,KEY=VALUE...]",
-    help="May be repeated. A policy of the table with its options, or package.module:Class.",
+    help="May be repeated. A policy of the table with its options, or package.module:Class. A value may be JSON: "
+    """'sfumato,shares={"video": 0.3}'.""",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs a policy, paired.  [default: the workload's, 5]")
 @click.option("--first-seed", type=click.IntRange(min=0), help="Of the first run.  [default: the workload's, 0]")
@@ -142,22 +145,41 @@ def command(
     asked = Asked(**options)
     if asked.explain and not asked.telling:
         raise ConfigError("--explain: none of the policies tells reasons; add --policy sfumato", field="explain")
+    finds = [name for name, wanted in (("highest_rate", by_rate), ("fewest_ranks", by_ranks)) if wanted]
+    if finds and (lost := _unheard(asked, plots, journal)):
+        raise ConfigError(f"--{lost}: a search keeps no single run; leave it out", field=lost)
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     figures: dict[str, Any] = {}
     for path in workloads:
         workload = asked.workload(path)
-        if by_rate or by_ranks:
-            find = find_rates if by_rate else find_ranks
-            table, figures[path.stem] = find(
-                path.stem, asked.trial(workload), asked.policies, attainment, asked.jobs, fresh=asked.fresh
-            )
-            console.print(table.rich())
-            continue
-        figures |= dict(_compared(path.stem, workload, asked, bounded, console, plots, journal))
+        if finds:
+            figures[path.stem] = _searched(path.stem, workload, asked, finds, attainment, console)
+        else:
+            figures |= dict(_compared(path.stem, workload, asked, bounded, console, plots, journal))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures, indent=1))
         click.echo(f"written to {out}")
+
+
+def _unheard(asked: Asked, plots: Path | None, journal: Path | None) -> str:
+    """An option that a search would not hear."""
+    given = {"plots": plots, "journal": journal, "explain": asked.explain}
+    return next((name for name, value in given.items() if value), "")
+
+
+def _searched(
+    name: str, workload: Workload, asked: Asked, finds: Sequence[str], attainment: float, console: Console
+) -> dict[str, Any]:
+    """Find and print; the figures."""
+    trial = asked.trial(workload)
+    _remark(trial, console)
+    console.print(f"{name}, simulated: what holds {attainment:.0%} in time, {setting_of(trial)}", soft_wrap=True)
+    figures: dict[str, Any] = {**_setting(trial), "attainment": attainment}
+    for find in finds:
+        table, figures[find] = SEARCHES[find](name, trial, asked.policies, attainment, asked.jobs, fresh=asked.fresh)
+        console.print(table.rich())
+    return figures
 
 
 def _compared(
@@ -173,8 +195,7 @@ def _compared(
     courses = courses_of(
         name, asked.trial(workload), asked.policies, asked.jobs, bounded=bounded, fresh=asked.fresh, journal=journal
     )
-    for remark in courses[0].trial.world.remarks(workload):
-        console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
+    _remark(courses[0].trial, console)
     matches = [course.match for course in courses]
     tables = [standings(title_of(name, courses), matches), *(gains(matches[0]) if len(matches) == 1 else ())]
     if asked.explain:
@@ -196,18 +217,27 @@ def _reasons(courses: Sequence[Course], telling: Sequence[str]) -> Iterator[Tabl
         yield reason_table(story_of(replace(course.trial, policy=policy)), title)
 
 
+def _remark(trial: Trial, console: Console) -> None:
+    """Where the times come from."""
+    for remark in trial.world.remarks(trial.workload):
+        console.print(f"times of {remark}", style="dim", soft_wrap=True, markup=False, highlight=False)
+
+
 def _figures(name: str, courses: Sequence[Course]) -> Iterator[tuple[str, Any]]:
     """For the JSON file, by point."""
-    kept = ("model", "device", "kind", "source")
     for course in courses:
         yield (
             f"{name}, {course.match.name}" if course.match.name else name,
-            {
-                "simulated": True,
-                "seeds": list(course.trial.seeds),
-                "profiles": [{key: getattr(profile, key) for key in kept} for profile in course.trial.world.profiles],
-                "remarks": course.trial.world.remarks(course.trial.workload),
-                "bounds": course.match.bounds,
-                "policies": course.match.runs,
-            },
+            {**_setting(course.trial), "bounds": course.match.bounds, "policies": course.match.runs},
         )
+
+
+def _setting(trial: Trial) -> dict[str, Any]:
+    """What figures rest on."""
+    kept = ("model", "device", "kind", "source")
+    return {
+        "simulated": True,
+        "seeds": list(trial.seeds),
+        "profiles": [{key: getattr(profile, key) for key in kept} for profile in trial.world.profiles],
+        "remarks": trial.world.remarks(trial.workload),
+    }

@@ -1,15 +1,14 @@
 """A trial: one policy (or the offline bound) on one workload with one seed. What is run, kept and compared.
 
-Rules: every policy of a seed gets the same arrivals and the same noise; a key covers the workload, the profiles,
-the policy with its options, the seed, and the source of the planner's folders that it can reach.
+Rules: every policy of a seed gets the same arrivals and the same noise; a key covers the workload with its trace, the
+profiles, the policy with its options, the seed, and the source of the planner's folders that it can reach.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -21,11 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sfumato.assemble import explains, policy_named, simulated
+from sfumato.cli.choices import named
 from sfumato.cli.worlds import World, world_of
 from sfumato.config import profile_folder, usable_cores
 from sfumato.core.journal import Entry
 from sfumato.core.values import Request, Value
-from sfumato.errors import ConfigError
 from sfumato.policies import POLICIES
 from sfumato.report.journal import tell
 from sfumato.report.metrics import measure
@@ -34,7 +33,7 @@ from sfumato.runtime.records import JournalFolder
 from sfumato.sim import Simulation, lognormal
 from sfumato.sim.sources import fingerprint
 from sfumato.sim.sweep import Kept, sweep
-from sfumato.workload.spec import Workload
+from sfumato.workload.spec import Trace, Workload
 
 BOUND = "bound"  # in a policy's place: what no schedule exceeds
 READ = ("assemble", "cli.trials", "cli.worlds", "core.serving", "policies.fixed", "report.journal", "report.metrics")
@@ -94,7 +93,8 @@ def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = Fals
     size = sum(trial.workload.requests or SMALL for trial in trials)
     processes = jobs or (usable_cores() if size > SMALL else 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not what) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not (what and console.is_terminal)) as bar:
         task = bar.add_task(what, total=len(tasks))
 
         def watch(trial: Trial) -> None:
@@ -123,23 +123,19 @@ def key_of(trial: Trial) -> str:
     module = "sfumato.sim.bound" if name == BOUND else POLICIES.get(name, name).partition(":")[0]
     code = fingerprint(*(f"sfumato.{each}" for each in READ), module)
     plain = replace(trial.workload, models=models, seed=0, seeds=1)
-    parts = [plain, world.profiles, world.models, name, options, trial.seed, trial.missable, code]
+    parts = [plain, _recorded(plain), world.profiles, world.models, name, options, trial.seed, trial.missable, code]
     return sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
-def named(policy: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options of "NAME,KEY=VALUE,..."."""
-    name, *pairs = policy.split(",")
-    options = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f'--policy: "{pair}" in "{policy}" is not KEY=VALUE', field="policy")
-        try:
-            options[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            options[key.strip()] = text
-    return name.strip(), options
+def _recorded(workload: Workload) -> str:
+    """What a trace says: its path alone does not tell that it was written anew."""
+    process = workload.arrivals
+    if not isinstance(process, Trace):
+        return ""
+    try:
+        return sha256(Path(process.file).read_bytes()).hexdigest()
+    except OSError:
+        return ""  # whoever reads the arrivals says what is wrong
 
 
 def kept_folder() -> Path:
@@ -178,25 +174,27 @@ def _entries(trial: Trial) -> tuple[list[Entry], bool]:
         resident=world.resident,
         truth=world.truth,
     )
-    lost = None if trial.missable is None else _lost(simulation, asked, trial.missable)
-    simulation.run(lost)
-    return entries, lost is not None and lost(simulation.serving.now)
+    limit = None if trial.missable is None else Limit(simulation, asked, trial.missable)
+    simulation.run(limit)
+    return entries, limit is not None and limit.passed
 
 
-def _lost(simulation: Simulation, asked: Sequence[Request], missable: float) -> Callable[[float], bool]:
-    """Whether more deadlines have passed than were met, and more of them than may be missed."""
-    deadlines = sorted(request.deadline for request in asked if request.deadline is not None)
-    most = missable * len(deadlines)
-    seen = met = 0
+class Limit:
+    """Ends a run once more of all deadlines are missed than may be; `passed` says that it did."""
 
-    def lost(now: float) -> bool:
-        nonlocal seen, met
-        for outcome in simulation.outcomes[seen:]:
-            met += outcome.met and outcome.deadline is not None
-        seen = len(simulation.outcomes)
-        return bisect_right(deadlines, now) - met > most
+    def __init__(self, simulation: Simulation, asked: Sequence[Request], missable: float) -> None:
+        self.passed = False
+        self._simulation = simulation
+        self._deadlines = sorted(request.deadline for request in asked if request.deadline is not None)
+        self._most = missable * len(self._deadlines)
+        self._seen = self._met = 0
 
-    return lost
+    def __call__(self, now: float) -> bool:
+        outcomes = self._simulation.outcomes
+        self._met += sum(outcome.met and outcome.deadline is not None for outcome in outcomes[self._seen :])
+        self._seen = len(outcomes)
+        self.passed = bisect_right(self._deadlines, now) - self._met > self._most
+        return self.passed
 
 
 def _bounded(trial: Trial) -> Ran:

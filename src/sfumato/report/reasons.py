@@ -5,7 +5,9 @@ A policy tells where it was asked to (`--explain`). A batch has the reason of it
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
+from itertools import islice, takewhile
 from statistics import fmean, median
 
 from sfumato.core.policy import Reason
@@ -63,11 +65,32 @@ def _decisions(life: Life, story: Story) -> Iterator[Row]:
     slo = "best effort" if request.deadline is None else f"due in {number(request.deadline - request.arrived_at)} s"
     arrived = f"arrives: {request.slo}, {request.shape}, {request.steps} steps, {slo}"
     yield request.id, number(request.arrived_at - story.start), arrived, *(NONE,) * 8
-    for span in life.spans:
+    if life.lowered:
+        less = f"lowered to {life.lowered.shape}, {life.lowered.steps} steps"
+        yield "", number(request.arrived_at - story.start), less, *(NONE,) * 8
+    for before, span in zip((None, *life.spans), life.spans, strict=False):
+        if before is not None and span.start > before.end:
+            yield _paused(before, span, story)
         yield "", number(span.start - story.start), _what(life, span), _listed(span.group), *_why(life, span)
     if life.outcome is not None:
         end = f"{life.outcome.state.value}: {life.outcome.reason}".removesuffix(": ")
         yield "", number(life.outcome.at - story.start), end, *(NONE,) * 8
+
+
+def _paused(before: Span, after: Span, story: Story) -> Row:
+    """A gap between two chunks, and whose chunk was launched on its ranks meanwhile."""
+    at = number(before.end - story.start)
+    taker = _taker(before, after, story)
+    why = NONE if taker is None else f"its ranks go to {_listed(taker.jobs)}"
+    standing = NONE if taker is None or taker.reason is None else f"behind {taker.reason.standing}"
+    return "", at, f"paused {number(after.start - before.end)} s", _listed(before.group), standing, why, *(NONE,) * 5
+
+
+def _taker(before: Span, after: Span, story: Story) -> Span | None:
+    """The first chunk on ranks of `before` after its end; stories have their chunks in order of their launch."""
+    first = bisect_left(story.spans, before.end, key=lambda span: span.start)
+    since = takewhile(lambda span: span.start < after.start, islice(story.spans, first, None))
+    return next((span for span in since if set(span.group) & set(before.group)), None)
 
 
 def _what(life: Life, span: Span) -> str:

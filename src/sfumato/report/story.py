@@ -9,9 +9,10 @@ from typing import Literal
 
 from msgspec import field
 
+from sfumato.core.commands import Admit
 from sfumato.core.cost import Work
 from sfumato.core.policy import Reason
-from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Stage, Value
+from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Shape, Stage, Value
 from sfumato.core.view import qualities_of
 
 DELIVERED = frozenset({JobState.DONE, JobState.LATE})
@@ -47,9 +48,13 @@ class Span(Value, frozen=True, kw_only=True):
 
 
 class Life(Value, frozen=True, kw_only=True):
-    """A request from its arrival to its end; `outcome` is None while it lives. `spans` are its chunks in order."""
+    """A request from its arrival to its end; `outcome` is None while it lives. `spans` are its chunks in order.
+
+    `lowered` says what it was admitted as, if that is less than it asked for.
+    """
 
     request: Request
+    lowered: Admit | None = None
     outcome: Outcome | None = None
     first_launch: float | None = None
     spans: tuple[Span, ...] = ()
@@ -57,6 +62,11 @@ class Life(Value, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         return self.request.id
+
+    @property
+    def shape(self) -> Shape:
+        """What it is made in."""
+        return self.lowered.shape if self.lowered else self.request.shape
 
     @property
     def state(self) -> JobState | None:
@@ -151,11 +161,12 @@ class Story(Value, frozen=True, kw_only=True):
 
     def work(self, span: Span, device: str) -> Work:
         """A chunk as a cost model sees it, on ranks of one kind. Raises KeyError for a request that is not told."""
-        asked = [self.lives[job].request for job in span.jobs]
+        lives = [self.lives[job] for job in span.jobs]
+        asked = [life.request for life in lives]
         return Work(
             model=asked[0].model,
             stage=span.stage,
-            shapes=tuple(request.shape for request in asked),
+            shapes=tuple(life.shape for life in lives),
             degree=len(span.group),
             guided=asked[0].guided,
             device=device,

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from sfumato.core.commands import AnyCommand, Halt, Launch, Load, Reply
+from sfumato.core.commands import Admit, AnyCommand, Halt, Launch, Load, Reply
 from sfumato.core.events import (
     AnyEvent,
     Arrived,
@@ -66,7 +66,12 @@ class Teller:
 
     def _live(self, job: Job) -> None:
         if job.id not in self._lives:
-            self._lives[job.id] = Life(request=job.request, first_launch=job.first_launch)
+            lowered = (job.shape, job.steps) != (job.request.shape, job.request.steps)
+            self._lives[job.id] = Life(
+                request=job.request,
+                lowered=Admit(job=job.id, shape=job.shape, steps=job.steps) if lowered else None,
+                first_launch=job.first_launch,
+            )
 
     def _believe_running(self, running: tuple[Running, ...]) -> None:
         known = {one.seq for one in running}
@@ -127,6 +132,8 @@ class Teller:
         match command:
             case Launch(seq=seq):
                 self._launched(seq, command)
+            case Admit(job=job) if job in self._lives:
+                self._lives[job] = replace(self._lives[job], lowered=command)
             case Halt(seq=seq, jobs=()) if seq in self._open:
                 self._open[seq] = replace(self._open[seq], halted=True)
             case Load(rank=rank, part=part):

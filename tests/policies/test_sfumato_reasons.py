@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import asdict, replace
 
 from sfumato.assemble import policy_named
-from sfumato.core.commands import Launch
+from sfumato.core.commands import Drop, Launch, Load
 from sfumato.core.events import AnyEvent, Arrived, WorkerUp
 from sfumato.core.journal import Checkpoint, Entry, Journal, Record, decode, encode
 from sfumato.core.serving import Serving
@@ -16,6 +16,8 @@ from sfumato.report.trace import chrome_trace
 from sfumato.sim import Simulation
 from tests.costs import MODELS, PARTS, PlainCosts
 from tests.policies.small import image, run
+from tests.policies.test_sfumato_memory import World
+from tests.policies.test_sfumato_merge import Quick
 
 
 def _entries(*, explain: bool) -> list[Entry]:
@@ -84,3 +86,21 @@ def test_a_pause_is_told_with_those_who_took_its_ranks() -> None:
 def test_the_trace_shows_why_beside_each_chunk() -> None:
     chunks = [event for event in chrome_trace(tell(_entries(explain=True)))["traceEvents"] if event["ph"] == "X"]
     assert {event["args"]["why"]["standing"] for event in chunks} == {"kept", "late", "best effort"}
+
+
+def test_a_story_tells_why_weights_were_loaded_and_what_made_room() -> None:
+    video_only, bare = ("text", "dit-v", "vae-v"), ()
+    world = World(
+        [(2_400, video_only), (4_000, bare)], [image(f"r{n}", 60.0) for n in range(8)], PlainCosts(), explain=True
+    )
+    swaps = [swap for _, swap in tell(world.entries).swaps]
+    assert sorted(part for swap in swaps for part in swap.loads) == sorted(load.part for load in world.commands(Load))
+    assert sorted(part for swap in swaps for part in swap.drops) == sorted(drop.part for drop in world.commands(Drop))
+    assert any("dit-v" in swap.drops and "those dropped are wanted for 0 s" in swap.why for swap in swaps)
+    assert all("image has" in swap.why for swap in swaps)
+
+
+def test_what_a_rank_goes_on_with_has_the_reason_of_what_came_before() -> None:
+    story = tell(World([(4_000, PARTS)], [image("a", 60.0, steps=40)], Quick(), explain=True).entries)
+    assert "goes on by itself" in {span.reason.why for span in story.spans if span.reason}
+    assert all(span.reason is not None for span in story.spans)

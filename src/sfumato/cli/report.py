@@ -15,7 +15,7 @@ from sfumato.report.gantt import plot_gantt
 from sfumato.report.journal import entries, read
 from sfumato.report.metrics import Metrics, measure
 from sfumato.report.plots import plot_latency, plot_queue, save
-from sfumato.report.reasons import decision_table, explained, reason_table
+from sfumato.report.reasons import decision_table, explained, reason_tables
 from sfumato.report.story import Story
 from sfumato.report.tables import Table, all_tables
 from sfumato.report.trace import write_chrome_trace
@@ -42,7 +42,7 @@ def command(journal: str, out: Path | None, requests: tuple[str, ...]) -> None:
         return
     console.print(planned, style="dim", soft_wrap=True, markup=False, highlight=False)
     metrics = measure(story)
-    tables = [*all_tables(metrics), *([reason_table(story)] if explained(story) else ())]
+    tables = [*all_tables(metrics), *(reason_tables(story) if explained(story) else ())]
     for table in tables:
         console.print(table.rich())
     if out is not None:

@@ -22,7 +22,7 @@ from sfumato.cli.trials import Trial, story_of
 from sfumato.core.values import Value
 from sfumato.errors import ConfigError
 from sfumato.report.compare import gains, standings
-from sfumato.report.reasons import reason_table
+from sfumato.report.reasons import reason_tables
 from sfumato.report.tables import Table
 from sfumato.workload.load import load
 from sfumato.workload.spec import Workload
@@ -214,7 +214,7 @@ def _reasons(courses: Sequence[Course], telling: Sequence[str]) -> Iterator[Tabl
     for policy in telling:
         where = f"{course.match.name}, " if course.match.name else ""
         title = f"Why {policy} launched chunks: {where}seed {course.trial.seed}"
-        yield reason_table(story_of(replace(course.trial, policy=policy)), title)
+        yield from reason_tables(story_of(replace(course.trial, policy=policy)), title)
 
 
 def _remark(trial: Trial, console: Console) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from sfumato.core.commands import AnyCommand
 from sfumato.core.events import AnyEvent
-from sfumato.core.policy import Reason
+from sfumato.core.policy import Reason, Swap
 from sfumato.core.values import Group, Job, JobState, PartId, Rank, RankInfo, Running, Value
 
 
@@ -38,12 +38,15 @@ class Checkpoint(Value, frozen=True, kw_only=True, tag=True):
 
 
 class Record(Value, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """One call of `Serving.handle`. `broken` says which law the policy's plan broke; `reasons` explain the plan."""
+    """One call of `Serving.handle`. `broken` says which law the plan of the policy broke; `reasons` and `swaps` explain
+    it.
+    """
 
     events: tuple[AnyEvent, ...]
     commands: tuple[AnyCommand, ...]
     broken: str = ""
     reasons: tuple[Reason, ...] = ()
+    swaps: tuple[Swap, ...] = ()
 
 
 Entry = Checkpoint | Record

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sfumato.core.commands import Drop, Halt, Load
-from sfumato.core.values import Chunk, Shape, Value
+from sfumato.core.values import Chunk, PartId, Rank, Shape, Value
 
 if TYPE_CHECKING:
     from sfumato.core.view import View
@@ -47,10 +47,19 @@ class Reason(Value, frozen=True, kw_only=True):
     others: tuple[str, ...] = ()
 
 
+class Swap(Value, frozen=True, kw_only=True):
+    """Why weights are loaded on a rank, and which make room for them, for people."""
+
+    rank: Rank
+    loads: tuple[PartId, ...]
+    drops: tuple[PartId, ...] = ()
+    why: str
+
+
 class Plan(Value, frozen=True, kw_only=True):
     """What the policy wants now. Launches take effect in their order; everything else before them.
 
-    `reasons` are journalled and decide nothing; a policy gives them where it was asked to.
+    `reasons` and `swaps` are journalled and decide nothing; a policy gives them where it was asked to.
     """
 
     launches: tuple[Chunk, ...] = ()
@@ -62,6 +71,7 @@ class Plan(Value, frozen=True, kw_only=True):
     wake_at: float | None = None
     memo: Any = None
     reasons: tuple[Reason, ...] = ()
+    swaps: tuple[Swap, ...] = ()
 
 
 class Policy(Protocol):

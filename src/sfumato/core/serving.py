@@ -85,7 +85,7 @@ class Serving:
         view = state.view()
         plan, broken = self._plan(view)
         enact(state, plan, view, commands)
-        record = Record(events=events, commands=tuple(commands), broken=broken, reasons=plan.reasons)
+        record = Record(events=events, commands=tuple(commands), broken=broken, reasons=plan.reasons, swaps=plan.swaps)
         self._journal.append(record)
         return record.commands
 

@@ -23,6 +23,13 @@ def explained(story: Story) -> bool:
     return any(span.reason is not None for span in story.spans)
 
 
+def reason_tables(story: Story, title: str = "Why chunks were launched") -> Iterator[Table]:
+    """Why chunks were launched, counted, and why weights were loaded, one by one, if any were."""
+    yield reason_table(story, title)
+    if story.swaps:
+        yield swap_table(story)
+
+
 def reason_table(story: Story, title: str = "Why chunks were launched") -> Table:
     """A row for each standing and reason, the most rank-seconds first; what was refused is the last."""
     groups: dict[tuple[str, str], list[tuple[Span, Reason]]] = {}
@@ -45,6 +52,15 @@ def decision_table(story: Story, requests: Collection[str] = ()) -> Table:
     columns = ("request", "at s", "what", "ranks", "standing", "why", "slack s", "work s", "least", "degree", "with")
     rows = tuple(row for life in lives for row in _decisions(life, story))
     return Table(title=f"Decisions ({len(lives)} of {len(story.lives)} requests)", columns=columns, rows=rows)
+
+
+def swap_table(story: Story) -> Table:
+    """A row for each time that weights were loaded on a rank."""
+    rows = [
+        (number(at - story.start), str(swap.rank), ", ".join(swap.loads), ", ".join(swap.drops) or NONE, swap.why)
+        for at, swap in story.swaps
+    ]
+    return Table(title="Why weights were loaded", columns=("at s", "rank", "loads", "drops", "why"), rows=tuple(rows))
 
 
 def _counted(found: list[tuple[Span, Reason]], whole: float) -> Row:

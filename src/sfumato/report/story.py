@@ -11,7 +11,7 @@ from msgspec import field
 
 from sfumato.core.commands import Admit
 from sfumato.core.cost import Work
-from sfumato.core.policy import Reason
+from sfumato.core.policy import Reason, Swap
 from sfumato.core.values import Group, JobState, Outcome, PartId, Rank, RankInfo, Request, Shape, Stage, Value
 from sfumato.core.view import qualities_of
 
@@ -139,7 +139,7 @@ class Story(Value, frozen=True, kw_only=True):
     """A whole journal. Requests are in order of arrival, spans in order of launch.
 
     `before` counts requests that had ended when the journal begins, `unseen` those whose end fell into a gap of it;
-    `broken` lists plans that were refused, with the law they broke.
+    `broken` lists plans that were refused, with the law they broke; `swaps`, why weights were loaded. Both have times.
     """
 
     start: float
@@ -149,6 +149,7 @@ class Story(Value, frozen=True, kw_only=True):
     ranks: tuple[RankLife, ...]
     loads: tuple[LoadSpan, ...] = ()
     broken: tuple[tuple[float, str], ...] = ()
+    swaps: tuple[tuple[float, Swap], ...] = ()
     records: int = 0
     before: int = 0
     unseen: int = 0

@@ -22,6 +22,7 @@ from sfumato.core.events import (
     WorkerUp,
 )
 from sfumato.core.journal import Checkpoint, Record
+from sfumato.core.policy import Swap
 from sfumato.core.values import Job, PartId, Rank, RankInfo, Running
 from sfumato.report.story import Life, LoadSpan, RankLife, Span, Story
 
@@ -40,6 +41,7 @@ class Teller:
         self._loads: dict[tuple[Rank, PartId], LoadSpan] = {}
         self._loaded: list[LoadSpan] = []
         self._broken: list[tuple[float, str]] = []
+        self._swaps: list[tuple[float, Swap]] = []
         self._records = self._before = self._unseen = 0
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ class Teller:
         for command in record.commands:
             self._command(command)
         self._explain(record)
+        self._swaps += [(self.now, swap) for swap in record.swaps]
         if record.broken:
             self._broken.append((self.now, record.broken))
 
@@ -147,6 +150,9 @@ class Teller:
 
     def _launched(self, seq: int, launch: Launch) -> None:
         self._open[seq] = _span(seq, self.now, launch)
+        first = self._spans.get(seq - 1) if launch.follows else None
+        if first is not None and first.reason is not None:
+            self._open[seq] = replace(self._open[seq], reason=replace(first.reason, why="goes on by itself"))
         for job in launch.chunk.jobs:
             life = self._lives.get(job)
             if life is not None and life.first_launch is None:
@@ -185,6 +191,7 @@ class Teller:
             ranks=tuple(self._ranks),
             loads=tuple(sorted([*self._loaded, *self._loads.values()], key=lambda load: (load.start, load.rank))),
             broken=tuple(self._broken),
+            swaps=tuple(self._swaps),
             records=self._records,
             before=self._before,
             unseen=self._unseen,

@@ -111,6 +111,7 @@ class Decision:
             wake_at=view.now if admissions else None,
             memo=self._remembered(launches, keep),
             reasons=self._reasons(launches, keep) if self._choices.explain else (),
+            swaps=tuple(exchange.swaps) if exchange and self._choices.explain else (),
         )
 
     # -- whom to save --------------------------------------------------------------------------------------------------

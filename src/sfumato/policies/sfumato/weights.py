@@ -10,9 +10,10 @@ What is loaded leaves room for the chunks of all that is there: weights without 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from sfumato.core.commands import Drop, Load
+from sfumato.core.policy import Swap
 from sfumato.core.values import STAGES, Job, PartId, Rank, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.memo import Load as Expected
@@ -56,6 +57,7 @@ class Exchange:
         self._view, self._bytes = view, sizes
         self.loads: list[Load] = []
         self.drops: list[Drop] = []
+        self.swaps: list[Swap] = []
         self._parts: dict[Key, tuple[PartId, ...]] = {
             (name, stage): model.stage(stage).parts for name, model in view.models.items() for stage in STAGES
         }
@@ -125,6 +127,7 @@ class Exchange:
         gone = self._victims(rank, key, need - self._view.spare_bytes(rank))
         if gone is None:
             return False
+        self.swaps.append(Swap(rank=rank, loads=tuple(absent), drops=tuple(gone), why=self._why(rank, key, gone)))
         for part in gone:
             self.drops.append(Drop(rank=rank, part=part))
             self._there[rank].discard(part)
@@ -132,6 +135,14 @@ class Exchange:
             self.loads.append(Load(rank=rank, part=part))
             self._there[rank].add(part)
         return True
+
+    def _why(self, rank: Rank, key: Key, gone: Sequence[PartId]) -> str:
+        """Before anything is changed."""
+        supply, work = self._supply(key), self._work[key]
+        why = f"{key[0]} has {work:.3g} s of {key[1]} to do and {supply} rank{'s' * (supply != 1)} with the weights"
+        if gone:
+            why += f"; those dropped are wanted for {max(self._value(rank, part) for part in gone):.3g} s a rank"
+        return why
 
     def _victims(self, rank: Rank, key: Key, short: int) -> list[PartId] | None:
         """Parts that make room for `short` bytes; None: there are none that `key` is worth more than."""

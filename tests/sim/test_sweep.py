@@ -83,6 +83,24 @@ def test_a_result_rests_on_what_its_policy_imports_and_on_nothing_else() -> None
 
     path = _path("sfumato.policies.fixed")
     assert path is not None
-    assert "sfumato.policies.groups" in set(_imports(path.read_bytes()))
+    assert "sfumato.policies.groups" in set(_imports(path.read_bytes(), "sfumato.policies.fixed"))
     assert fingerprint("sfumato.policies.fixed") != fingerprint("sfumato.policies.sjf")
     assert fingerprint("sfumato.policies.fixed") == fingerprint("sfumato.policies.fixed")
+
+
+@pytest.mark.parametrize(
+    ("package", "statement"),
+    [("own_a", "from .rules import rule"), ("own_b", "import own_b.rules"), ("own_c", "from own_c import rules")],
+)
+def test_a_result_of_ones_own_policy_rests_on_the_modules_beside_it(
+    package: str, statement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "mine.py").write_text(statement)
+    (folder / "rules.py").write_text("rule = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = fingerprint.__wrapped__(f"{package}.mine")
+    (folder / "rules.py").write_text("rule = 2")
+    assert fingerprint.__wrapped__(f"{package}.mine") != before

@@ -1,4 +1,5 @@
-"""Which source a result rests on: a module and all that it imports of the planner's folders, as one hash.
+"""Which source a result rests on: a module and all that it imports of the planner's folders and of its own package, as
+one hash.
 
 So a kept result outlives changes that cannot have touched it: of another policy, of the server, of a page.
 """
@@ -6,7 +7,8 @@ So a kept result outlives changes that cannot have touched it: of another policy
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -20,6 +22,7 @@ FOLLOWED = ("core", "policies", "cost", "sim", "workload", "report")
 @cache
 def fingerprint(*modules: str) -> str:
     """A hash of the text of `modules` and of what they import, directly or not."""
+    own = {name.partition(".")[0] for name in modules} - {PACKAGE}
     found: dict[str, bytes] = {}
     todo = list(modules)
     while todo:
@@ -28,28 +31,38 @@ def fingerprint(*modules: str) -> str:
         if name in found or path is None:
             continue
         found[name] = path.read_bytes()
-        todo += [each for each in _imports(found[name]) if each.split(".")[1:2] and each.split(".")[1] in FOLLOWED]
+        within = f"{name}.{path.stem}" if path.stem == "__init__" else name
+        todo += [each for each in _imports(found[name], within) if _followed(each, own)]
     digest = sha256()
     for name in sorted(found):
         digest.update(name.encode() + b"\0" + found[name] + b"\0")
     return digest.hexdigest()
 
 
-def _imports(source: bytes) -> Iterator[str]:
-    """Names of our own modules in a module's import statements; some of them may be of what modules hold."""
+def _followed(module: str, own: Collection[str]) -> bool:
+    package, _, rest = module.partition(".")
+    return package in own or (package == PACKAGE and rest.partition(".")[0] in FOLLOWED)
+
+
+def _imports(source: bytes, name: str) -> Iterator[str]:
+    """What the import statements of the module `name` name: modules, and maybe something in them."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            above = name.split(".")[: -node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
+            yield from (alias.name for alias in node.names)
 
 
 def _path(name: str) -> Path | None:
     """The file of a module; None if there is no such module."""
     first, *rest = name.split(".")
     if first != PACKAGE:
-        spec = find_spec(name)
-        return Path(spec.origin) if spec and spec.origin else None
+        with suppress(ModuleNotFoundError):  # the name of something in a module
+            spec = find_spec(name)
+            return Path(spec.origin) if spec and spec.origin else None
+        return None
     base = ROOT.joinpath(*rest)
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)

@@ -39,7 +39,8 @@ EVALUATION = 1_000_000  # and on: for what is published, nothing else
 LOOKS = 2_000_000  # of a quick look
 TWO_CORES_MIN = 90.0
 NOTE = "simulated; the times of all profiles are modelled or published by others, none measured"
-OTHERS = (*(name for name in POLICIES if name != OURS), *(f"fixed,degree={degree}" for degree in (2, 4, 8)))
+VARIANTS = ("fixed,degree=2", "fixed,degree=4", "fixed,degree=8", 'static,rule="rasp"')
+OTHERS = (*(name for name in POLICIES if name != OURS), *VARIANTS)
 QUICK_OTHERS = ("tetriserve", "genserve", "tridentserve", "patchedserve", "srtf", "static")
 
 

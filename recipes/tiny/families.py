@@ -129,11 +129,11 @@ class VideoFamily:
         self.pipe = pipe or build_video_pipeline()
 
     def random_scene(self, rng: random.Random) -> scenes.Scene:
-        """In two of five clips the first shape is a star or a cross: in motion their outlines are learned last."""
+        """Often of what is learned last: outlines that turn, and those of stars and crosses."""
         scene = scenes.random_video_scene(rng)
-        if rng.random() < 0.4:
-            while scene.things[0].shape not in ("star", "cross"):
-                scene = scenes.random_video_scene(rng)
+        roll = rng.random()
+        while not _is_hard(scene.things[0], turns=roll < 0.45) and roll < 0.65:
+            scene = scenes.random_video_scene(rng)
         return scene
 
     def random_extent(self, rng: random.Random) -> Extent:
@@ -174,6 +174,10 @@ class VideoFamily:
         embeds, _ = self.pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS)
         out = self.pipe.transformer(hidden_states=noisy, timestep=times * 1000.0, encoder_hidden_states=embeds)
         return (latents - out.sample.float()) / _wide(times.clamp(min=NEARLY_CLEAN), latents)
+
+
+def _is_hard(thing: scenes.Thing, *, turns: bool) -> bool:
+    return thing.motion == "turn" if turns else thing.shape in ("star", "cross")
 
 
 def _between(latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:

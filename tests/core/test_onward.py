@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from sfumato.assemble import policy_named
 from sfumato.core.commands import AnyCommand, Halt, Launch, Reply
 from sfumato.core.events import AnyEvent, Arrived, Cancelled, ChunkDone, Draining, Progress, WorkerLost, WorkerUp
-from sfumato.core.journal import Journal
-from sfumato.core.policy import Plan
+from sfumato.core.journal import Entry, Journal
+from sfumato.core.policy import Admission, Plan
 from sfumato.core.serving import Serving
 from sfumato.core.values import Chunk, JobState, RankInfo, Request, Stage
 from sfumato.core.view import View
+from sfumato.errors import LawError
+from sfumato.report.journal import tell
+from sfumato.sim.heap import Simulation
 from tests.costs import MODELS, PARTS, SMALL, PlainCosts
 
 
@@ -21,8 +26,11 @@ class Merging:
     name = "merging"
     work_conserving = False
     halts = False
+    scripted: Plan | None = None
 
     def plan(self, view: View) -> Plan:
+        if self.scripted is not None:
+            return self.scripted
         if self.halts:
             return Plan(halts=tuple(Halt(seq=seq) for seq in view.running))
         job = next(view.ready(), None)
@@ -33,17 +41,24 @@ class Merging:
         return Plan(launches=(Chunk(jobs=(job.id,), stage=job.stage, units=units, group=(0,), onward=onward),))
 
 
-def started() -> tuple[Serving, Merging]:
+# when the text of what arrives at 1 is done
+END = 1.0 + 2**-10 + SMALL.height * SMALL.width * 2**-22
+
+
+def started(write: Callable[[Entry], object] = lambda _: None, *, alone: bool = False) -> tuple[Serving, Merging]:
+    """With rank 0, and "a" on it unless `alone`."""
     policy = Merging()
     world = Serving(
         models=MODELS,
         costs=PlainCosts(),
         policy=policy,
         fallback=policy_named("fixed"),
-        journal=Journal(lambda _: None),
+        journal=Journal(write),
         strict=True,
     )
     world.handle([WorkerUp(at=0.0, info=RankInfo(rank=0), parts=PARTS)])
+    if alone:
+        return world, policy
     (launch,) = world.handle([arrived("a")])
     assert isinstance(launch, Launch)
     assert (launch.chunk.onward, launch.onward_s) == (2, PlainCosts().unit_s(world.view().work(launch.chunk.following)))
@@ -113,3 +128,53 @@ def test_a_rank_that_dies_after_it_went_on_gives_its_job_back() -> None:
 
 def undone(commands: tuple[AnyCommand, ...]) -> list[int]:
     return [command.seq for command in commands if isinstance(command, Halt) and command.undone]
+
+
+def test_what_a_rank_went_on_with_begins_where_the_first_ended_however_late_the_core_hears_of_it() -> None:
+    world, _ = started()
+    world.handle([done(1, 2.0, 1), done(2, 2.5, 2, onward=False), Draining(at=3.0)])
+    assert world.backlog.live["a"].stage_s == (1.0, 0.5, 0.0)
+
+
+def test_both_ends_in_one_record_are_told_in_their_order() -> None:
+    entries: list[Entry] = []
+    world, _ = started(entries.append)
+    world.handle([done(1, 2.0, 1), done(2, 2.5, 2, onward=False)])
+    world.handle([done(3, 4.0, 2)])
+    world.handle([done(4, 5.0, 1, onward=False)])
+    story = tell(entries)
+    assert [(span.seq, span.start, span.end, span.units, span.fate) for span in story.spans] == [
+        (1, 1.0, 2.0, 1, "done"),
+        (2, 2.0, 2.5, 2, "done"),
+        (3, 2.5, 4.0, 2, "done"),
+        (4, 4.0, 5.0, 1, "done"),
+    ]
+
+
+def test_no_more_units_follow_than_a_request_was_admitted_with() -> None:
+    low = Admission(job="a", shape=SMALL, steps=2)
+    plan = Plan(admissions=(low,), launches=(Chunk(jobs=("a",), stage=Stage.ENCODE, units=1, group=(0,), onward=4),))
+    world, policy = started(alone=True)
+    policy.scripted = plan
+    asked = Request(id="a", model="image", shape=SMALL, steps=4, arrived_at=1.0, degradable=True)
+    with pytest.raises(LawError, match="L5"):
+        world.handle([Arrived(at=1.0, request=asked)])
+
+
+@pytest.mark.parametrize(
+    "trouble", [Cancelled(at=END, request="a"), WorkerLost(at=END, rank=0)], ids=["cancelled", "its rank dies"]
+)
+def test_what_happens_at_the_instant_at_which_a_rank_goes_on_is_simulated(trouble: Cancelled | WorkerLost) -> None:
+    world, _ = started(alone=True)
+    back = WorkerUp(at=3.0, info=RankInfo(rank=0), parts=PARTS)
+    script = [arrived("a")]
+    dies = isinstance(trouble, WorkerLost)
+    simulation = Simulation(
+        world,
+        PlainCosts(),
+        [*script, back] if dies else [*script, trouble],
+        deaths=[trouble] if isinstance(trouble, WorkerLost) else [],
+    )
+    (outcome,) = simulation.run()
+    assert outcome.state is (JobState.DONE if dies else JobState.CANCELLED)
+    assert not world.pool.running

@@ -94,6 +94,8 @@ def test_an_interrupted_decode_restarts_and_denoising_is_not_lost() -> None:
     world.handle([done(2, 3.0, 1)])
     world.handle([done(3, 4.0, 2, saved=0)])
     assert (world.backlog.live["a"].stage, world.backlog.live["a"].done) == (Stage.DECODE, 2)
+    world.handle([done(4, 4.5, 1, saved=0)])
+    assert (world.backlog.live["a"].done, world.backlog.live["a"].saved) == (3, 0)
     world.handle([WorkerLost(at=5.0, rank=0)])
     job = world.backlog.live["a"]
     assert (job.stage, job.done, job.home) == (Stage.DECODE, 0, None)

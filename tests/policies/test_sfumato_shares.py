@@ -8,7 +8,11 @@ from msgspec.structs import replace
 from sfumato.assemble import policy_named
 from sfumato.core.values import Request
 from sfumato.errors import ConfigError
+from sfumato.policies.sfumato.merge import Launched
+from sfumato.policies.sfumato.outlook import Flags
+from sfumato.policies.sfumato.shares import paid
 from tests.policies.small import image, run, video
+from tests.policies.test_sfumato_merge import Quick
 
 
 def _overload(count: int) -> list[Request]:
@@ -28,6 +32,19 @@ def test_under_overload_a_guaranteed_share_has_videos_served_in_time() -> None:
     assert _met(plain.met, "v") <= 1
     assert _met(shared.met, "v") >= 3
     assert _met(shared.met, "i") >= 18
+
+
+def test_what_a_rank_goes_on_with_by_itself_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = list[float]()
+
+    def watched(owed: dict[str, float], launches: list[Launched], keep: Flags) -> dict[str, float]:
+        spent.append(10.0 - paid({"image": 10.0}, launches, keep)["image"])
+        return paid(owed, launches, keep)
+
+    monkeypatch.setattr("sfumato.policies.sfumato.decide.paid", watched)
+    asked = replace(image("a", 60.0, steps=40), slo="image")
+    assert run("sfumato", 1, asked, costs=Quick(), shares={"image": 0.5}).met
+    assert sum(spent) == pytest.approx(0.005 + 40 * 0.01 + 0.005, rel=0.01)
 
 
 def test_a_weight_decides_who_is_saved() -> None:

@@ -65,7 +65,8 @@ class Backlog:
         `spent`: the chunk's seconds, and the job's share of its rank-seconds. A finished stage counts as saved: workers
         snapshot a job at the end of every stage.
         """
-        stage, done, saved = job.stage, job.done + gain.units, max(job.saved, job.done + gain.saved)
+        stage, done = job.stage, job.done + gain.units
+        saved = max(job.saved, job.done + gain.saved) if gain.saved else job.saved  # else no snapshot has what was done
         left = model.units(stage, job.shape, job.steps) - done
         if left < 0:
             raise LawError("L5", f"job {job.id} got {gain.units} units of {stage}, {-left} more than it has")

@@ -39,33 +39,36 @@ def enact(state: State, plan: Plan, view: View, commands: list[AnyCommand]) -> N
         commands.append(WakeAt(at=max(plan.wake_at, state.now)))
 
 
-def follow(state: State, ended: Running) -> Launch | Halt:
-    """What the rank of a chunk that has ended goes on with by itself; where things have changed it is to stop that."""
+def follow(state: State, ended: Running, at: float) -> Launch | Halt:
+    """What the rank of a chunk that ended `at` goes on with by itself; where things have changed it is to stop that.
+
+    It begins then, not when the batch is handled, which may tell of its end too.
+    """
     chunk, seq, view = ended.chunk.following, ended.seq + 1, state.view()
     jobs = [state.backlog.get(job) for job in chunk.jobs]
     stands = not ended.halted and chunk.group[0] in state.pool.free
     if not stands or not all(job and job.stage is chunk.stage and view.can_run(job, chunk.group[0]) for job in jobs):
         return Halt(seq=seq, undone=True)
-    return _begin(state, chunk, view, seq, follows=True) if view.fits(chunk) else Halt(seq=seq, undone=True)
+    return _begin(state, chunk, view, seq, at, follows=True) if view.fits(chunk) else Halt(seq=seq, undone=True)
 
 
 def _launch(state: State, chunk: Chunk, view: View) -> Launch:
     state.seq += 1
-    launch = _begin(state, chunk, view, state.seq)
+    launch = _begin(state, chunk, view, state.seq, state.now)
     if not chunk.onward:
         return launch
     state.seq += 1  # kept for what follows
     return replace(launch, onward_s=state.costs.unit_s(view.work(chunk.following)))
 
 
-def _begin(state: State, chunk: Chunk, view: View, seq: int, *, follows: bool = False) -> Launch:
+def _begin(state: State, chunk: Chunk, view: View, seq: int, at: float, *, follows: bool = False) -> Launch:
     work = view.work(chunk)
     jobs = [state.backlog.live[job] for job in chunk.jobs]
     sources = tuple(job.home for job in jobs)
     start_s = 0.0 if follows else state.costs.start_s(work, chunk.group, sources)
     unit_s = state.costs.unit_s(work)
     for job in jobs:
-        state.backlog.launch(job.id, seq, chunk.group, state.now)
+        state.backlog.launch(job.id, seq, chunk.group, at)
         state.pool.hold(job.id, chunk.group, state.costs.held_bytes(job, state.models[job.request.model]))
-    state.pool.start(Running(seq=seq, chunk=chunk, started_at=state.now, start_s=start_s, unit_s=unit_s))
+    state.pool.start(Running(seq=seq, chunk=chunk, started_at=at, start_s=start_s, unit_s=unit_s))
     return Launch(seq=seq, chunk=chunk, sources=sources, start_s=start_s, unit_s=unit_s, follows=follows)

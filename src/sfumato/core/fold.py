@@ -87,7 +87,7 @@ def _chunk_done(state: State, event: ChunkDone, commands: list[AnyCommand]) -> N
         if outcome:
             commands.append(state.told(outcome))
     if event.onward:
-        commands.append(follow(state, running))
+        commands.append(follow(state, running, event.at))
 
 
 def _chunk_failed(state: State, seq: int, reason: str, commands: list[AnyCommand]) -> None:

@@ -9,10 +9,10 @@ Each rule yields its complaint only when it is broken, so that a legal plan (eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from sfumato.core.policy import Plan
+from sfumato.core.policy import Admission, Plan
 from sfumato.core.values import Chunk, Job, JobState, Stage, StageSpec
 from sfumato.core.view import View
 from sfumato.errors import LawError
@@ -32,6 +32,7 @@ def _complaints(plan: Plan, view: View) -> Iterator[tuple[str, str]]:
     ranks: set[int] = set()
     jobs = {refusal.job for refusal in plan.refusals}
     dropped = {(drop.rank, drop.part) for drop in plan.drops}
+    admitted = {admission.job: admission for admission in plan.admissions}
     for chunk in plan.launches:
         lead = view.job(chunk.jobs[0]) if chunk.jobs else None
         if lead is None or not chunk.group or chunk.units <= 0:
@@ -47,7 +48,7 @@ def _complaints(plan: Plan, view: View) -> Iterator[tuple[str, str]]:
         for complaint in _odd_group(chunk, spec, view, dropped):
             yield "L5", complaint
         if chunk.onward:
-            for complaint in _odd_onward(chunk, lead, view, dropped):
+            for complaint in _odd_onward(chunk, lead, view, dropped, admitted):
                 yield "L5", complaint
         jobs.update(chunk.jobs)
 
@@ -114,7 +115,9 @@ def _odd_group(chunk: Chunk, spec: StageSpec, view: View, dropped: set[tuple[int
         yield f"has a chunk that memory does not hold: {chunk}"
 
 
-def _odd_onward(chunk: Chunk, lead: Job, view: View, dropped: set[tuple[int, str]]) -> Iterator[str]:
+def _odd_onward(
+    chunk: Chunk, lead: Job, view: View, dropped: set[tuple[int, str]], admitted: Mapping[str, Admission]
+) -> Iterator[str]:
     """What a rank cannot go on with."""
     jobs = [job for name in chunk.jobs if (job := view.job(name)) is not None]
     if chunk.stage is Stage.DECODE or chunk.onward < 0 or any(chunk.units != view.units_left(job) for job in jobs):
@@ -125,7 +128,8 @@ def _odd_onward(chunk: Chunk, lead: Job, view: View, dropped: set[tuple[int, str
     if len(chunk.group) != 1 or 1 not in spec.degrees or len(jobs) > spec.max_batch:
         yield f"goes on with {following.stage} of {chunk.jobs} on ranks {chunk.group}; on one at most, and if allowed"
     for job in jobs:
-        if following.units > model.units(following.stage, job.shape, job.steps) or not _alike(job, lead, spec):
+        asked = admitted.get(job.id, job)
+        if following.units > model.units(following.stage, asked.shape, asked.steps) or not _alike(job, lead, spec):
             yield f"goes on with {following.units} {following.stage} of {job.id}, which it has not, or not with others"
     for part in spec.parts:
         if part not in view.resident(chunk.group[0]) or (chunk.group[0], part) in dropped:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from math import ceil
 
 from sfumato.core.commands import Launch
+from sfumato.core.cost import Costs
 from sfumato.core.events import ChunkDone, Progress
 from sfumato.core.values import Stage, Value
+from sfumato.core.view import View
 
 
 class Flight(Value, frozen=True, kw_only=True):
@@ -40,3 +42,19 @@ class Flight(Value, frozen=True, kw_only=True):
             seconds=units * self.unit_s,
             onward=chunk.onward > 0 and units == chunk.units,
         )
+
+
+def seconds_of(launch: Launch, view: View, truth: Costs) -> tuple[float, float] | None:
+    """(start_s, unit_s) that a launched chunk really takes.
+
+    What a rank has gone on with may be over in the same batch of events: None if its rank is lost too; and where one of
+    its jobs was cancelled, what was predicted.
+    """
+    chunk = launch.chunk
+    if launch.seq not in view.running:
+        return None
+    if any(view.job(job) is None for job in chunk.jobs):
+        return launch.start_s, launch.unit_s
+    work = view.work(chunk)
+    start_s = 0.0 if launch.follows else truth.start_s(work, chunk.group, launch.sources)
+    return start_s, truth.unit_s(work)

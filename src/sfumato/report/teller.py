@@ -90,9 +90,12 @@ class Teller:
         self._records += 1
         if self._start is None and record.events:
             self._start = record.events[0].at
+        following = {one.seq: one for one in record.commands if isinstance(one, Launch) and one.follows}
         for event in record.events:
             self.now = event.at
             self._event(event)
+            if isinstance(event, ChunkDone) and event.seq + 1 in following:
+                self._launched(event.seq + 1, following[event.seq + 1])  # it may end in this record too
         for command in record.commands:
             self._command(command)
         self._explain(record)
@@ -104,7 +107,7 @@ class Teller:
         """Give the chunks that were launched just now their reasons."""
         why = {reason.job: reason for reason in record.reasons}
         for command in record.commands if why else ():
-            if isinstance(command, Launch) and command.chunk.jobs[0] in why:
+            if isinstance(command, Launch) and not command.follows and command.chunk.jobs[0] in why:
                 self._open[command.seq] = replace(self._open[command.seq], reason=why[command.chunk.jobs[0]])
 
     def _event(self, event: AnyEvent) -> None:
@@ -133,7 +136,7 @@ class Teller:
 
     def _command(self, command: AnyCommand) -> None:
         match command:
-            case Launch(seq=seq):
+            case Launch(seq=seq, follows=False):
                 self._launched(seq, command)
             case Admit(job=job) if job in self._lives:
                 self._lives[job] = replace(self._lives[job], lowered=command)

@@ -190,6 +190,8 @@ class Engine:
             elif isinstance(command, Launch):
                 for job in command.chunk.jobs:
                     ticket = self._tickets[job]
+                    if ticket.outcome is not None:
+                        continue  # what follows a chunk may have been told of with its end
                     self._waiting -= not ticket.started
                     ticket.started = ticket.running = True
                     if not (command.follows and ticket.stage is command.chunk.stage):  # it may have told of units

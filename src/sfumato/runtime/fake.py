@@ -11,7 +11,7 @@ from sfumato.core.commands import Halt, Launch, Load, Order
 from sfumato.core.cost import Costs
 from sfumato.core.events import AnyEvent, Loaded
 from sfumato.core.serving import Serving
-from sfumato.core.timeline import Flight
+from sfumato.core.timeline import Flight, seconds_of
 
 
 class FakeCluster:
@@ -29,10 +29,10 @@ class FakeCluster:
         now = self._serving.now
         match command:
             case Launch(seq=seq, chunk=chunk):
-                work = self._serving.view().work(chunk)
-                start_s = 0.0 if command.follows else self._truth.start_s(work, chunk.group, command.sources)
-                flight = Flight(launch=command, at=now, start_s=start_s, unit_s=self._truth.unit_s(work))
-                self._fly(seq, flight, chunk.units)
+                taken = seconds_of(command, self._serving.view(), self._truth)
+                if taken is not None:
+                    flight = Flight(launch=command, at=now, start_s=taken[0], unit_s=taken[1])
+                    self._fly(seq, flight, chunk.units)
             case Halt(seq=seq, jobs=()):
                 if seq in self._flights:
                     flight, units, timer = self._flights[seq]

@@ -15,7 +15,7 @@ from sfumato.core.commands import AnyCommand, Halt, Launch, Load, Reply, WakeAt
 from sfumato.core.cost import Costs
 from sfumato.core.events import AnyEvent, Loaded, Woke, WorkerLost, sort_key
 from sfumato.core.serving import Serving
-from sfumato.core.timeline import Flight
+from sfumato.core.timeline import Flight, seconds_of
 from sfumato.core.values import Outcome, Rank
 from sfumato.sim.noise import Noise, Pace, even, steady
 from sfumato.sim.troubles import with_saved
@@ -102,10 +102,10 @@ class Simulation:
     def _execute(self, command: AnyCommand, now: float) -> None:
         match command:
             case Launch(seq=seq, chunk=chunk):
-                work = self.serving.view().work(chunk)
-                start_s = 0.0 if command.follows else self._truth.start_s(work, chunk.group, command.sources)
-                unit_s = self._truth.unit_s(work) * self._noise() * self._pace(chunk.group, now)
-                self._fly(seq, Flight(launch=command, at=now, start_s=start_s, unit_s=unit_s), chunk.units)
+                taken = seconds_of(command, self.serving.view(), self._truth)
+                if taken is not None:
+                    unit_s = taken[1] * self._noise() * self._pace(chunk.group, now)
+                    self._fly(seq, Flight(launch=command, at=now, start_s=taken[0], unit_s=unit_s), chunk.units)
             case Reply(outcome=outcome):
                 self.outcomes.append(outcome)
             case Halt(seq=seq, jobs=()):

@@ -83,19 +83,22 @@ class Residuals(Value, frozen=True, kw_only=True):
 
 def observed(residuals: Residuals, view: View) -> Residuals:
     """With the chunks that have ended since folded in."""
-    open_, ended = [], []
+    open_: list[Watched] = []
+    ended: list[tuple[Watched, float]] = []
     for watched in residuals.watched:
         job = view.job(watched.job)
         if job is not None and job.chunk is not None and job.launches == watched.launches:
             open_.append(watched)
-        elif job is not None and _ended_now(view, job, watched) and all(r in view.ranks for r in watched.group):
-            ended.append(watched)
+        elif job is not None and all(rank in view.ranks for rank in watched.group):
+            at = _ended_at(view, job, watched)
+            if at is not None:
+                ended.append((watched, at))
     if len(open_) == len(residuals.watched):
         return residuals
     ranks = {rank: mean for rank, mean in residuals.ranks if rank in view.ranks}
     count, mean, spread, drift = residuals.count, residuals.mean, residuals.spread, residuals.drift
-    for watched in ended:
-        off = min(LIMIT, max(-LIMIT, log(max(1e-9, view.now - watched.start) / max(1e-9, watched.seconds))))
+    for watched, at in ended:
+        off = min(LIMIT, max(-LIMIT, log(max(1e-9, at - watched.start) / max(1e-9, watched.seconds))))
         if abs(off) < 1e-6:
             off = 0.0  # what adding up floats does
         count = min(WINDOW, count + 1)
@@ -112,12 +115,12 @@ def observed(residuals: Residuals, view: View) -> Residuals:
     )
 
 
-def _ended_now(view: View, job: Job, watched: Watched) -> bool:
-    """Whether the chunk is the job's last, or the one before that its rank has just gone on from."""
+def _ended_at(view: View, job: Job, watched: Watched) -> float | None:
+    """When the chunk ended, if it is the job's last, or the one before that its rank has just gone on from."""
     if job.launches == watched.launches:
-        return True
+        return view.now
     running = None if job.chunk is None else view.running[job.chunk]
-    return running is not None and job.launches == watched.launches + 1 and running.started_at == view.now
+    return running.started_at if running is not None and job.launches == watched.launches + 1 else None
 
 
 def watch(view: View, chunks: Sequence[tuple[Chunk, float]]) -> list[Watched]:

@@ -44,5 +44,8 @@ def paid(owed: dict[str, float], launches: Iterable[tuple[Seat, Chunk, float]], 
         request = seat.o.job.request
         slo = request.slo if keep[seat.o.place] else LEFT_OVER
         if slo in left:
-            left[slo] = max(0.0, left[slo] - len(chunk.group) * chunk.units * unit_s)
+            spent_s = len(chunk.group) * chunk.units * unit_s
+            if chunk.onward:
+                spent_s += chunk.onward * seat.o.paces[seat.part].unit_s(chunk.following.stage, 1)
+            left[slo] = max(0.0, left[slo] - spent_s)
     return left

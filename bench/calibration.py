@@ -12,6 +12,7 @@ profiled.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,18 +81,18 @@ def _cases(scene: Scene, loads: Sequence[float], seeds: int, each: int, draws: i
             entries = play(lambda run=run, arrivals=arrivals: lived(scene, run, arrivals))  # type: ignore[misc]
             story = tell(entries)
             pace = pace_of(scene, story)
-            found.append(
-                Case(
-                    scene=scene.name,
-                    load=load,
-                    run=run,
-                    found=metrics_of(story),
-                    expected=tuple(expected),
-                    paced=tuple(simulate(scene, run, arrivals, draws, pace)),
-                    pace=pace,
-                    replays=replay(entries, rebuild).mismatch is None,
-                )
+            case = Case(
+                scene=scene.name,
+                load=load,
+                run=run,
+                found=metrics_of(story),
+                expected=tuple(expected),
+                paced=tuple(simulate(scene, run, arrivals, draws, pace)),
+                pace=pace,
+                replays=replay(entries, rebuild).mismatch is None,
             )
+            print(f"{case.name}: {attained(case.found):.1f}% in time", file=sys.stderr, flush=True)
+            found.append(case)
     return found
 
 

@@ -8,7 +8,6 @@ a chunk of long steps; one is killed, and the three that are left are given a ne
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -18,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from bench.figure import Figure, Result, main, ms
+from bench.members import found_by
 from bench.rig import play
 from sfumato.core.commands import Launch
 from sfumato.core.events import AnyEvent, ChunkDone, WorkerLost, WorkerUp
@@ -58,17 +58,7 @@ def measure(quick: bool) -> Result:
 
 def _carried(size: int, rounds: int) -> Found:
     """Seconds of what the members of a group do, of its slowest member."""
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="sfumato-bench-") as folder:
-        pipes = [spawn.Pipe(duplex=False) for _ in range(size)]
-        members = [
-            spawn.Process(target=_member, args=(rank, size, folder, rounds, pipes[rank][1])) for rank in range(size)
-        ]
-        for member in members:
-            member.start()
-        found: list[Found] = [ours.recv() for ours, _ in pipes]
-        for member in members:
-            member.join()
+    found: list[Found] = found_by(_member, size, rounds)
     return {what: max(one[what] for one in found) for what in found[0]}
 
 

@@ -8,8 +8,6 @@ rank sends is counted: Ulysses its share of q, k, v and of what is seen, a ring 
 
 from __future__ import annotations
 
-import multiprocessing
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from bench.figure import Figure, Result, main, ms
+from bench.members import found_by
 
 HEADS, WIDTH = 8, 64
 # Their sums divide by every size: nothing is padded.
@@ -57,17 +56,7 @@ def _sent(size: int, width: int) -> float:
 
 def _on_ranks(size: int, rounds: int) -> dict[str, list[Took]]:
     """What each member took, by case."""
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="sfumato-bench-") as folder:
-        pipes = [spawn.Pipe(duplex=False) for _ in range(size)]
-        members = [
-            spawn.Process(target=_member, args=(rank, size, folder, rounds, pipes[rank][1])) for rank in range(size)
-        ]
-        for member in members:
-            member.start()
-        found: list[dict[str, Took]] = [ours.recv() for ours, _ in pipes]
-        for member in members:
-            member.join()
+    found: list[dict[str, Took]] = found_by(_member, size, rounds)
     return {case: [one[case] for one in found] for case in CASES}
 
 

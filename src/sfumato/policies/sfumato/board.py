@@ -1,19 +1,15 @@
-"""One decision in the making: which free ranks go to whom, and at which degree.
-
-A group lies within one part of the pool and one machine of it (`parts`); a job's own ranks come first (no move).
-"""
+"""One decision in the making: which free ranks go to whom, and at which degree."""
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, islice
 
 import numpy as np
 
-from sfumato.core.values import Chunk, Group, Job, Rank, Stage
+from sfumato.core.values import Chunk, Group, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.batch import batch_of
+from sfumato.policies.sfumato.free import Free
 from sfumato.policies.sfumato.memory import Memory
 from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks
 from sfumato.policies.sfumato.paces import Ints, Paces
@@ -37,27 +33,10 @@ class Board:
     def __init__(self, view: View, parts: Parts, places: Map, paces: Paces, memory: Memory) -> None:
         self._view, self._parts, self._paces, self._memory = view, parts, paces, memory
         self._spans = paces.spans
-        self._where = places.where
-        self._free: list[list[list[Rank]]] = [[[] for _ in part.nodes] for part in parts]  # by part and machine
-        for rank in view.free:
-            part, node = self._where[rank]
-            self._free[part][node].append(rank)
-        self.left = len(view.free)
+        self.free = Free(view, parts, places, paces.kinds, memory)
         self.seats: list[Seat] = []
         # (kind, degree) of steps that found no place: none is found later in the same plan, as ranks only get fewer
         self._placeless: set[tuple[int, int]] = set()
-
-    def leave_out(self, ranks: Collection[Rank]) -> None:
-        """Give nobody these ranks."""
-        for rank in ranks:
-            part, node = self._where[rank]
-            if rank in self._free[part][node]:
-                self._take(part, (rank,))
-
-    @property
-    def full(self) -> bool:
-        """No free rank is left."""
-        return self.left == 0
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
@@ -100,15 +79,15 @@ class Board:
             here_s = o.step_s(width, seat.part)
             for part in range(len(self._parts)):
                 faster = part not in wanted and width in self._degrees(o, part) and o.step_s(width, part) < here_s
-                group = self._pick(o, part, width, width) if faster and self._has_room(o.kind, part, width) else None
+                group = self.free.group(o, part, width) if faster else None
                 if group is not None:
-                    self._take(part, group)
-                    self._give_back(seat.part, seat.group)
+                    self.free.take(part, group)
+                    self.free.give_back(seat.part, seat.group)
                     seat.part, seat.group, here_s = part, group, o.step_s(width, part)
 
     def widen(self) -> None:
         """Double degrees while ranks are free: the best saving for each added rank first."""
-        while not self.full:
+        while self.free.left:
             best: tuple[float, int, Group] | None = None
             for place, seat in enumerate(self.seats):
                 option = self._wider(seat)
@@ -117,7 +96,7 @@ class Board:
             if best is None:
                 return
             seat = self.seats[best[1]]
-            self._take(seat.part, tuple(rank for rank in best[2] if rank not in seat.group))
+            self.free.take(seat.part, tuple(rank for rank in best[2] if rank not in seat.group))
             seat.group, seat.most, seat.why = best[2], 1 << 30, f"{seat.why}, widened"
 
     # -- what comes of it ----------------------------------------------------------------------------------------------
@@ -161,7 +140,7 @@ class Board:
         """The widest degree that is free, if its step is short and the request makes it afterwards at its fastest."""
         part = o.part
         for k in reversed(self._degrees(o, part)):
-            if k >= o.degree or not self._has_room(o.kind, part, k):
+            if k >= o.degree or not self.free.has_room(o.kind, part, k):
                 continue
             laxity = o.start_by - self._view.now
             lost_s = o.step_s(k, part) - o.paces[part].fastest_s
@@ -181,15 +160,13 @@ class Board:
         if o.job.stage is Stage.ENCODE:
             return None
         wider = next((k for k in self._degrees(o, part) if k > width), None)
-        if wider is None or self.left < wider - width:
+        if wider is None or self.free.left < wider - width:
             return None
         now_s, then_s = self._unit_s(seat, width), self._unit_s(seat, wider)
         if now_s * width < EFFICIENT * then_s * wider or then_s >= now_s:
             return None
-        added = self._pick(o, part, wider - width, wider, near=seat.group)
-        if added is None:
-            return None
-        return (now_s - then_s) / (wider - width), tuple(sorted((*seat.group, *added)))
+        group = self.free.wider(o, part, wider, seat.group)
+        return None if group is None else ((now_s - then_s) / (wider - width), group)
 
     def _unit_s(self, seat: Seat, degree: int) -> float:
         """Seconds of a unit on so many ranks; a decode is planned for on one, and asked only here what more do."""
@@ -203,7 +180,7 @@ class Board:
         degrees = self._view.models[o.job.request.model].stage(o.job.stage).degrees
         return [k for k in sorted(degrees) if k <= len(self._parts[part].ranks)]
 
-    # -- ranks ---------------------------------------------------------------------------------------------------------
+    # -- steps that find no place --------------------------------------------------------------------------------------
 
     def is_placeless(self, outlooks: Outlooks, place: int, degree: int) -> bool:
         """Whether it is known already that a job's steps find no place. `degree` 0 stands for left-over work."""
@@ -217,73 +194,12 @@ class Board:
             self._placeless.add((o.kind, degree))
 
     def _seat(self, o: Outlook, part: int, degree: int, why: str, most: int = 1 << 30) -> bool:
-        group = self._pick(o, part, degree, degree) if self._has_room(o.kind, part, degree) else None
+        group = self.free.group(o, part, degree)
         if group is None:
             return False
         self.seats.append(Seat(o, part, group, most, why))
-        self._take(part, group)
+        self.free.take(part, group)
         return True
-
-    def _take(self, part: int, group: Group) -> None:
-        self.left -= len(group)
-        free = self._free[part]
-        for rank in group:
-            free[self._where[rank][1]].remove(rank)
-
-    def _give_back(self, part: int, group: Group) -> None:
-        self.left += len(group)
-        for rank in group:
-            insort(self._free[part][self._where[rank][1]], rank)
-
-    def _across(self, kind: int, part: int, degree: int) -> bool:
-        """Whether a group may lie across machines."""
-        return degree > self._parts[part].widest or self._paces.kinds[kind].across[part]
-
-    def _has_room(self, kind: int, part: int, degree: int) -> bool:
-        """Whether enough ranks are free for a group, whoever may use them."""
-        free = self._free[part]
-        if len(free) == 1:
-            return len(free[0]) >= degree
-        if self._across(kind, part, degree):
-            return sum(map(len, free)) >= degree
-        return any(len(node) >= degree for node in free)
-
-    def _pick(self, o: Outlook, part: int, count: int, degree: int, near: Group = ()) -> Group | None:
-        """`count` free ranks for a chunk of `degree`, beside those `near`; None: too few have the weights and the
-        memory.
-
-        Where there are several machines: of the one that has most of the job's own, else the fewest free.
-        """
-        free = self._free[part]
-        home = o.job.home or ()
-        if len(free) == 1:
-            return self._first(o.job, free[0], degree, count)
-        if self._across(o.kind, part, degree):
-            nodes = sorted((ranks for ranks in free if ranks), key=lambda ranks: (-len(ranks), ranks))
-            able = (rank for ranks in nodes for rank in ranks if self._is_able(o.job, rank, degree))
-            found = tuple(sorted(islice(able, count)))
-            return found if len(found) == count else None
-        rooms = [self._where[near[0]][1]] if near else [node for node, ranks in enumerate(free) if len(ranks) >= count]
-        rooms.sort(key=lambda node: (-sum(rank in free[node] for rank in home), len(free[node])))
-        for node in rooms:
-            group = self._first(o.job, free[node], degree, count)
-            if group is not None:
-                return group
-        return None
-
-    def _first(self, job: Job, free: Sequence[Rank], degree: int, count: int) -> Group | None:
-        """The lowest free ranks that have the weights and the memory, the job's own before all; None: too few."""
-        if len(free) < count:
-            return None
-        home = [rank for rank in job.home or () if rank in free]
-        others = (rank for rank in free if rank not in home) if home else free
-        able = (rank for rank in chain(home, others) if self._is_able(job, rank, degree))
-        found = tuple(sorted(islice(able, count)))
-        return found if len(found) == count else None
-
-    def _is_able(self, job: Job, rank: Rank, degree: int) -> bool:
-        """Whether a free rank has the weights and the memory."""
-        return self._view.can_run(job, rank) and (self._memory.ample or self._memory.fits(job, degree, rank))
 
 
 def by_urgency(outlooks: Outlooks, places: Ints) -> list[int]:

@@ -167,16 +167,16 @@ class Decision:
         one_device = len({part.device for part in self._parts}) == 1
         memory = Memory(self._view, self._kinds(), self._bytes, one_device=one_device)
         board = Board(self._view, self._parts, self._map, scales.paces, memory)
-        board.leave_out(dropping)
+        board.free.leave_out(dropping)
         rest = self._rest((ready & ~keep).nonzero()[0])
         first = self._launch_owed(board, rest)
         for place in by_urgency(outlooks, (ready & keep).nonzero()[0]):
-            if board.full:
+            if not board.free.left:
                 break
             if not board.is_placeless(outlooks, place, int(outlooks.degree[place])):
                 board.launch_kept(outlooks[place])
         for place in rest:
-            if board.full:
+            if not board.free.left:
                 break
             if place != first and not board.is_placeless(outlooks, place, 0):
                 board.launch_rest(outlooks[place], _standing(outlooks[place]))
@@ -185,7 +185,7 @@ class Decision:
         board.widen()
         launches = list(board.chunks(outlooks, ready))
         seated = sum(len(chunk.jobs) for _, chunk, _ in launches)
-        if not board.full or seated < int(ready.sum()):
+        if board.free.left or seated < int(ready.sum()):
             return launches
         return list(merged(self._view, launches, scales.paces.spans.quantum_s))
 
@@ -196,7 +196,7 @@ class Decision:
 
     def _launch_owed(self, board: Board, rest: list[int]) -> int:
         """Give left-over work the step that it is owed, if it is; returns its place, or -1."""
-        if self._owed.get(LEFT_OVER, 0.0) <= 0.0 or board.full:
+        if self._owed.get(LEFT_OVER, 0.0) <= 0.0 or not board.free.left:
             return -1
         first = next((place for place in rest if self._outlooks.hopeless[place]), -1)
         return first if first >= 0 and launch_owed(self._owed, board, self._outlooks[first]) else -1

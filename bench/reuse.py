@@ -30,7 +30,7 @@ from recipes.tiny.marks import mark, tally
 from sfumato.core.values import Shape
 from sfumato.models import Payload, Task, describe, load_model
 from sfumato.models.family import QUALITIES
-from sfumato.models.reuse_fit import PROMPTS, draw, fit_tasks, learn, psnr, watch
+from sfumato.models.reuse_fit import draw, fit_tasks, learn, prompts_for, psnr, watch
 from sfumato.models.reuse_rules import Rule, read_habits
 
 IMAGE, VIDEO = "image", "video"
@@ -175,7 +175,7 @@ def own_ways(family: str) -> list[Way]:
 def learned(family: str) -> tuple[tuple[float, ...], ...]:
     """A predictor's weights, fitted here: where none of the shipped rules has one."""
     model = _loaded(family)
-    tasks = fit_tasks(model.offer, PROMPTS[:3])
+    tasks = fit_tasks(model.offer, prompts_for(model.offer)[:3])
     return learn(watch(model, tasks))
 
 

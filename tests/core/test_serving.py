@@ -6,6 +6,7 @@ import pytest
 
 from sfumato.assemble import policy_named
 from sfumato.core.commands import Admit, Halt, Launch, Load, Reply
+from sfumato.core.cost import Work
 from sfumato.core.events import (
     Arrived,
     Cancelled,
@@ -74,6 +75,20 @@ def test_a_lost_worker_sends_its_job_back_to_the_snapshot_that_the_driver_knows_
     (again,) = world.handle([WorkerLost(at=3.0, rank=0, saved=(("a", 7),))])
     assert isinstance(again, Launch)
     assert (again.chunk.units, again.chunk.group, again.sources) == (3, (1,), (None,))
+
+
+def test_the_cost_model_is_told_how_late_a_chunk_began() -> None:
+    world, told = started(), []
+
+    class Listening(PlainCosts):
+        def observe(self, work: Work, rank: int, units: int, seconds: float, late_s: float = 0.0) -> None:
+            told.append(late_s)
+
+    world._state.costs = Listening()
+    (launch,) = world.handle([request()])
+    assert isinstance(launch, Launch)
+    world.handle([done(1, 1.0 + 0.5 + launch.start_s + 0.25, 1)])
+    assert told == [0.25]
 
 
 def test_a_message_of_a_chunk_that_ended_with_its_worker_is_ignored() -> None:

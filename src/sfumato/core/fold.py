@@ -23,7 +23,7 @@ from sfumato.core.events import (
 )
 from sfumato.core.lifecycle import Move
 from sfumato.core.state import State
-from sfumato.core.values import Chunk, Request
+from sfumato.core.values import Request, Running
 from sfumato.errors import LawError
 
 
@@ -74,7 +74,7 @@ def _chunk_done(state: State, event: ChunkDone, commands: list[AnyCommand]) -> N
     chunk = running.chunk
     units = max((gain.units for gain in event.progress), default=0)
     if units:
-        _observe(state, chunk, units, event.seconds)
+        _observe(state, running, units, event)
     spent = event.at - running.started_at, event.seconds * len(chunk.group) / len(chunk.jobs)
     for gain in event.progress:
         job = state.backlog.get(gain.job)
@@ -123,7 +123,9 @@ def _worker_lost(state: State, rank: int, saved: dict[str, int]) -> None:
             state.backlog.lose(job, saved.get(job_id, 0))
 
 
-def _observe(state: State, chunk: Chunk, units: int, seconds: float) -> None:
+def _observe(state: State, running: Running, units: int, event: ChunkDone) -> None:
     """Tell the cost model, unless a member was cancelled: the batch is then not what was priced."""
+    chunk, start_s = running.chunk, event.at - running.started_at - event.seconds
     if all(job in state.backlog.live for job in chunk.jobs):
-        state.costs.observe(state.view().work(chunk), chunk.group[0], units, seconds)
+        late_s = start_s - running.start_s if running.start_s else 0.0  # what follows a chunk was not launched
+        state.costs.observe(state.view().work(chunk), chunk.group[0], units, event.seconds, late_s)

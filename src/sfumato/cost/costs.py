@@ -18,6 +18,7 @@ from sfumato.cost.correction import BOUND, SPREAD, Correction
 from sfumato.cost.latency import Latency, fit
 from sfumato.cost.profile import Peak, Profile
 from sfumato.cost.savings import Left, Savings, left_of
+from sfumato.cost.starts import Starts
 from sfumato.cost.table import Price, Table
 from sfumato.errors import ProfileError
 
@@ -48,6 +49,7 @@ class ProfileCosts:
         self._models = dict(models or {})
         self._correct = correct
         self._correction = Correction()
+        self._starts = Starts()
         self._savings = Savings({key: profile.reuse for key, profile in self._profiles.items()})
         self._entries: dict[Work, Entry] = {}
         self._latencies: dict[tuple[str, str, int, bool], Latency | None] = {}
@@ -95,7 +97,7 @@ class ProfileCosts:
 
     def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
         """The control gap, the switch to another group, and the moves of latents to ranks that do not hold them."""
-        seconds = self._gaps.get((work.model, work.device), self._gap_s)
+        seconds = max(0.0, self._gaps.get((work.model, work.device), self._gap_s) + self._starts.late_s)
         for shape, source in zip(work.shapes, sources, strict=True):
             if source is not None and source != group:
                 seconds += self._overheads.switch_s
@@ -122,10 +124,11 @@ class ProfileCosts:
             known = self._peaks[work] = self._peak(work)
         return known
 
-    def observe(self, work: Work, rank: Rank, units: int, seconds: float) -> None:
+    def observe(self, work: Work, rank: Rank, units: int, seconds: float, late_s: float = 0.0) -> None:
         """Fold a measured chunk into the correction; of one that reused steps, into what reuse is expected to leave."""
         if not self._correct or units <= 0 or seconds <= 0.0:
             return
+        self._starts.observe(late_s)
         entry = self._entries.get(work) or self._enter(work)
         key = (work.model, str(work.stage), work.device)
         ratio = seconds / (units * entry[0])
@@ -140,13 +143,18 @@ class ProfileCosts:
 
     def state(self) -> Any:
         """What was learnt as plain JSON values."""
-        return {"factors": self._correction.state(), "savings": self._savings.state()}
+        return {
+            "factors": self._correction.state(),
+            "savings": self._savings.state(),
+            "starts": self._starts.state(),
+        }
 
     def restore(self, state: Any) -> None:
         """Take up what `state` described; None is the state of having seen nothing."""
         state = state or {}
         self._correction.restore(state.get("factors"))
         self._savings.restore(state.get("savings"))
+        self._starts.restore(state.get("starts"))
 
     # -- the first question about a work ---------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ On each batch of events:
 5. Move to faster ranks that no kept request wants; then double degrees while ranks are free and efficiency stays above
    one half, best saving first.
 6. Whoever is left over and of the same kind joins a chunk (`batch`), if all of its members still make their deadlines.
-7. A chunk runs for a quantum: 5% of the tightest slack seen, at least one unit. Where nobody waits and no rank is free,
-   its rank goes on with the request's next stage in what is left of that (`merge`).
+7. A chunk runs for a quantum: 5% of the tightest slack seen or forty launches, at least one unit. Where nobody waits
+   and no rank is free, its rank goes on with the request's next stage in what is left of that (`merge`).
 8. Where not all weights are resident, load what waits most and drop what waits least (`weights`).
 
 Its constants are a prototype's (docs/decisions/0005, 0010); none is tuned to a workload.
@@ -24,8 +24,9 @@ from collections.abc import Callable
 import numpy as np
 from msgspec.structs import replace
 
+from sfumato.core.cost import Work
 from sfumato.core.policy import Admission, Plan, Reason, Refusal
-from sfumato.core.values import Job, JobState, Rank, Shape
+from sfumato.core.values import Job, JobState, Rank, Shape, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
 from sfumato.policies.sfumato.board import Board, by_urgency
@@ -75,7 +76,7 @@ class Decision:
         self._residuals = observed(memo.residuals, view)
         self._parts = ranks.read(view, self._residuals)
         slack_s = memo.tightest_s or UNHURRIED_S
-        spans = Spans(choices.quantum * slack_s, choices.limit * slack_s, slack_s)
+        spans = Spans.of(slack_s, choices.quantum, choices.limit, _launch_s(view))
         scales.paces.begin(view, self._parts, spans)
         self._margin = self._residuals.margin(spans.quantum_s)
         self._outlooks = scales.weigh(view, self._margin)
@@ -241,6 +242,14 @@ class Decision:
             )
             for seat, chunk, _ in launches
         )
+
+
+def _launch_s(view: View) -> float:
+    """What it takes to begin a chunk where its request is."""
+    for job in view.jobs:
+        work = Work(model=job.request.model, stage=Stage.ENCODE, shapes=(job.shape,), device=view.device)
+        return view.costs.start_s(work, (0,), (None,))
+    return 0.0
 
 
 def _standing(o: Outlook) -> str:

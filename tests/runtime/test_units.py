@@ -131,6 +131,10 @@ def test_what_says_that_memory_ran_out_is_known_from_what_does_not() -> None:
     assert exhausted(caught.value)
     assert exhausted(MemoryError())
     assert exhausted(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert exhausted(torch.AcceleratorError("CUDA error: out of memory"))
+    assert exhausted(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert exhausted(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert not exhausted(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
     assert not exhausted(RuntimeError("shapes do not match"))
 
 

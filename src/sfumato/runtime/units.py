@@ -17,6 +17,8 @@ from sfumato.runtime.course import Course, Member
 from sfumato.runtime.held import Held
 
 _REASON = 200  # characters: allocators tell long stories
+# what torch says in plain words on CPUs, and of memory that libraries of a GPU ask for past its allocator
+_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def compute(course: Course, held: Held, active: Sequence[Member]) -> None:
@@ -38,8 +40,8 @@ def compute(course: Course, held: Held, active: Sequence[Member]) -> None:
 
 
 def exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory ran out. torch has a class for GPUs and plain words for CPUs."""
-    words = "DefaultCPUAllocator" in str(error)
+    """Whether an error says that memory ran out. torch has a class for its allocator of GPUs, else plain words."""
+    words = any(word in str(error) for word in _WORDS)
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or words
 
 

@@ -39,8 +39,13 @@ class Sampler:
         return self.scheduler.timesteps[done]  # type: ignore[no-any-return]
 
     def step(self, noise: torch.Tensor, done: int, latent: torch.Tensor) -> torch.Tensor:
-        """The latent after one more step."""
-        return coupling.advance(self.scheduler, noise, done, latent, self.options)  # type: ignore[no-any-return]
+        """The latent after one more step. One that fails leaves the sampler as it was."""
+        before = self.freeze()
+        try:
+            return coupling.advance(self.scheduler, noise, done, latent, self.options)  # type: ignore[no-any-return]
+        except BaseException:
+            self.restore(before)
+            raise
 
     def freeze(self) -> dict[str, Any]:
         return {"history": coupling.history(self.scheduler), "generator": self.generator.get_state()}

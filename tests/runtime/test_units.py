@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from sfumato.runtime.paced import PacedModel
 from sfumato.runtime.snapshots import Snapshots
 from sfumato.runtime.units import exhausted
 from sfumato.runtime.watch import Watch
-from sfumato.runtime.wire import Assignment, Done, Failed, Message, Run, Stop
+from sfumato.runtime.wire import Assignment, Done, Failed, Forget, Message, Run, Stop
 
 from .cluster_rig import paced_offer
 
@@ -152,6 +153,15 @@ def test_a_job_that_returns_needs_only_what_has_changed(rank: Rank, tmp_path: Pa
         left.unlink()  # it is not asked for again
     done = rank.run(Stage.DIFFUSE, 1, Assignment(job="mover", begin=0, fetch=True))
     assert done.progress == (Progress(job="mover", units=1, saved=1),)
+
+
+def test_of_a_job_that_has_moved_on_nothing_stays_that_a_step_has_made(rank: Rank) -> None:
+    rank.begin(mover=SMALL)
+    rank.run(Stage.DIFFUSE, 1, *steps("mover"))
+    state = weakref.ref(rank.held._states["mover"])
+    rank.held.forget(Forget(job="mover", ended=False))
+    assert state() is None
+    assert rank.held._departed["mover"].task.id == "mover"
 
 
 # -- the controller ---------------------------------------------------------------------------------------------------

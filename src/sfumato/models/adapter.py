@@ -24,7 +24,7 @@ from sfumato.models.family import Model, State, Task
 from sfumato.models.group import Group
 from sfumato.models.offer import Offer
 from sfumato.models.parts import read_json
-from sfumato.models.progress import Pass, Progress, Sampler, guide_each
+from sfumato.models.progress import Bare, Pass, Progress, Sampler, guide_each
 from sfumato.models.readers import READERS
 from sfumato.models.reuse import Reuse
 from sfumato.models.reuse_rules import read_habits
@@ -251,7 +251,7 @@ class Adapter(Model):
             fixed = blob.unpack(static, self.device)
             task, conditioning = msgspec.convert(fixed["task"], Task), fixed["conditioning"]
         else:
-            task, conditioning = static.task, cast("Progress", static).conditioning
+            task, conditioning = static.task, cast("Bare | Progress", static).conditioning
         sampler = self._sampler(task, torch.Generator("cpu"))
         sampler.restore(moved["sampler"])
         return Progress(

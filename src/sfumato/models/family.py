@@ -60,6 +60,9 @@ class State(Protocol):
     def decoded(self) -> int:
         """Units of decode that are computed; 0 after `thaw`, because an interrupted decode restarts."""
 
+    def bare(self) -> State:
+        """What never changes after encode, for `thaw`; it holds on to nothing that a step has made."""
+
 
 class Model(Protocol):
     """A model on one device. Not thread-safe: one call at a time. A failing call leaves the states it was given usable.
@@ -118,5 +121,5 @@ class Model(Protocol):
     def thaw(self, static: bytes | State, dynamic: bytes) -> State:
         """The state that `freeze_static` and `freeze` wrote, here: continues bit for bit. Decode restarts.
 
-        A state of the same job, which was left here when it moved away, stands in for the static part.
+        The `bare` state of the same job, which was left here when it moved away, stands in for the static part.
         """

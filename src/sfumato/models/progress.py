@@ -55,6 +55,18 @@ class Sampler:
         self.generator.set_state(frozen["generator"].cpu())
 
 
+class Bare(NamedTuple):
+    """A `State` that has moved on: what the next one of the same request takes over."""
+
+    task: Task
+    conditioning: dict[str, torch.Tensor]
+    done: int = 0
+    decoded: int = 0
+
+    def bare(self) -> Bare:
+        return self
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Progress:
     """The `State` of a diffusers model. `conditioning` never changes after encode; `decoding` is the family's own."""
@@ -75,6 +87,9 @@ class Progress:
     def time(self) -> torch.Tensor:
         """The timestep (a scalar) of the next step."""
         return self.sampler.time(self.done)
+
+    def bare(self) -> Bare:
+        return Bare(self.task, self.conditioning)
 
     def advance(self, noise: torch.Tensor) -> None:
         """Take the model's prediction for the next step."""

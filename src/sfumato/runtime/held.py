@@ -95,6 +95,6 @@ class Held:
     def _leave(self, job: str) -> None:
         state = self._states.pop(job, None)
         if state is not None:
-            self._departed[job] = state
+            self._departed[job] = state.bare()
             while len(self._departed) > DEPARTED:
                 del self._departed[next(iter(self._departed))]

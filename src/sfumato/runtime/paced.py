@@ -64,6 +64,9 @@ class PacedState:
         self.decoded = 0
         self.latent = latent
 
+    def bare(self) -> PacedState:
+        return PacedState(self.task, np.empty(0, np.float32))
+
 
 class PacedModel:
     """Fulfils `Model` with no weights."""

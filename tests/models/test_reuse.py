@@ -197,6 +197,16 @@ def test_who_moves_computes_a_step_whole_and_then_reuses_again(ruled: Any) -> No
     assert moved.spared == 1
 
 
+def test_who_is_short_of_memory_gives_up_its_past_and_computes_a_step_whole(ruled: Any) -> None:
+    used = ruled("flux", NEVER)
+    (state,) = encode(used, [fast(mix("flux")[0])])
+    used.step([state])
+    state.shed()
+    assert not state.reuse
+    used.step([state])
+    assert state.spared == 0
+
+
 def test_a_batch_that_fails_leaves_no_past_that_would_be_believed(ruled: Any) -> None:
     used = ruled("flux", NEVER)
     (state,) = encode(used, [fast(mix("flux")[0])])

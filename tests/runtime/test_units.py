@@ -27,7 +27,7 @@ from sfumato.runtime.lines import Line, controller_reader
 from sfumato.runtime.losses import Losses
 from sfumato.runtime.meshed import MeshedGroup
 from sfumato.runtime.names import Names
-from sfumato.runtime.paced import PacedModel
+from sfumato.runtime.paced import PacedModel, PacedState
 from sfumato.runtime.snapshots import Snapshots
 from sfumato.runtime.units import exhausted
 from sfumato.runtime.watch import Watch
@@ -115,6 +115,16 @@ def test_who_does_not_even_fit_alone_fails_with_the_reason_and_the_others_go_on(
     assert large.error == "out of memory: 4096 pixels"
     again = rank.run(Stage.DIFFUSE, 5, Assignment(job="small", begin=3))
     assert again.progress[0].units == 5, "the rank has recovered"
+
+
+def test_where_memory_runs_out_what_only_saves_time_goes_first(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    shed: list[str] = []
+    monkeypatch.setattr(PacedState, "shed", lambda state: shed.append(state.task.id))
+    rank.begin(paused=SMALL, one=SMALL, other=SMALL)
+    rank.model.room = 16 * 16
+    done = rank.run(Stage.DIFFUSE, 1, *steps("one", "other"))
+    assert [gain.units for gain in done.progress] == [1, 1]
+    assert set(shed) == {"one", "other", "paused"}
 
 
 def test_a_decode_that_does_not_fit_fails_alone(rank: Rank) -> None:

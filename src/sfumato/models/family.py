@@ -63,6 +63,9 @@ class State(Protocol):
     def bare(self) -> State:
         """What never changes after encode, for `thaw`; it holds on to nothing that a step has made."""
 
+    def shed(self) -> None:
+        """Free what only saves time. Not during a step."""
+
 
 class Model(Protocol):
     """A model on one device. Not thread-safe: one call at a time. A failing call leaves the states it was given usable.

@@ -66,6 +66,9 @@ class Bare(NamedTuple):
     def bare(self) -> Bare:
         return self
 
+    def shed(self) -> None:
+        """There is nothing of the kind."""
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Progress:
@@ -90,6 +93,9 @@ class Progress:
 
     def bare(self) -> Bare:
         return Bare(self.task, self.conditioning)
+
+    def shed(self) -> None:
+        self.reuse.clear()
 
     def advance(self, noise: torch.Tensor) -> None:
         """Take the model's prediction for the next step."""

@@ -67,6 +67,9 @@ class PacedState:
     def bare(self) -> PacedState:
         return PacedState(self.task, np.empty(0, np.float32))
 
+    def shed(self) -> None:
+        """There is nothing of the kind."""
+
 
 class PacedModel:
     """Fulfils `Model` with no weights."""

@@ -125,16 +125,28 @@ class Adapter(Model):
             raise CheckpointError(f"model: {self.offer.name} has no part {', '.join(sorted(unknown))}", field="model")
         return [name for name, part in self.offer.components.items() if part in wanted]
 
-    def load(self, parts: Iterable[PartId]) -> None:
+    def load(self, parts: Iterable[PartId], others: Iterable[Model] = ()) -> None:
         missing = [name for name in self._named(parts) if not self._holds(name)]
         if not missing and self._pipe is not None:
             return
-        fetched = self._fetch(missing)
+        there = {key: module for other in others if isinstance(other, Adapter) for key, module in other._held().items()}
+        shared = {name: there[self._key(name)] for name in missing if self._key(name) in there}
+        absent = [name for name in missing if name not in shared]
         if self._pipe is None:
-            self._pipe = fetched
-            self.configure(fetched)
-        else:
-            self._pipe.register_modules(**{name: getattr(fetched, name) for name in missing})
+            self._pipe = self._fetch(absent)
+            self.configure(self._pipe)
+        elif absent:
+            fetched = self._fetch(absent)
+            self._pipe.register_modules(**{name: getattr(fetched, name) for name in absent})
+        self._pipe.register_modules(**shared)
+
+    def _key(self, component: str) -> tuple[PartId, torch.device, bool, torch.dtype]:
+        """What two models may share: the same weights in the same place and type."""
+        return self.offer.components[component], self.device, component in self.precise, self.dtype
+
+    def _held(self) -> dict[Any, Any]:
+        """The modules of resident components."""
+        return {self._key(name): getattr(self._pipe, name) for name in self.offer.components if self._holds(name)}
 
     def _fetch(self, components: list[str]) -> Any:
         """A pipeline that holds of all weights only `components`; it shares the tokenizers of the first."""

@@ -81,8 +81,10 @@ class Model(Protocol):
     def resident(self) -> frozenset[PartId]:
         """The weight parts that are loaded."""
 
-    def load(self, parts: Iterable[PartId]) -> None:
+    def load(self, parts: Iterable[PartId], others: Iterable[Model] = ()) -> None:
         """Load weight parts that are not resident. Raises CheckpointError for unknown parts or unreadable files.
+
+        What one of `others` on the same device holds already is shared with it.
 
         Not beside another call either: the libraries set torch's default dtype for the whole process while they load.
         """

@@ -32,7 +32,7 @@ def start(setup: Setup) -> tuple[dict[str, Model], Up]:
     chosen = setup.parts if setup.parts is not None else first_parts(setup.offers, setup.rank, memory_bytes)
     for model in models.values():
         known = model.offer.spec.part_bytes
-        model.load([part for part in known if part in chosen])
+        model.load([part for part in known if part in chosen], models.values())
         if setup.kind == "real" and model.resident >= set(known):
             _warm_up(model)
     if setup.kind == "real" and setup.device == "cpu":

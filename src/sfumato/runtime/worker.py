@@ -128,8 +128,9 @@ class Worker:
     def _load(self, message: LoadPart) -> None:
         began = time.monotonic()
         try:
-            for model in self._having(message.part):
-                model.load([message.part])
+            having = self._having(message.part)
+            for model in having:
+                model.load([message.part], having)
         except Exception as error:  # noqa: BLE001  the edge of the process: the rank is as before
             traceback.print_exc()
             self._line.send(PartLoadFailed(part=message.part, reason=f"{type(error).__name__}: {error}"))

@@ -30,7 +30,7 @@ from recipes.tiny.marks import mark, tally
 from sfumato.core.values import Shape
 from sfumato.models import Payload, Task, describe, load_model
 from sfumato.models.family import QUALITIES
-from sfumato.models.reuse_fit import draw, fit_tasks, learn, prompts_for, psnr, watch
+from sfumato.models.reuse_fit import LEAST_PSNR, draw, fit_tasks, learn, prompts_for, psnr, watch
 from sfumato.models.reuse_rules import Rule, read_habits
 
 IMAGE, VIDEO = "image", "video"
@@ -71,7 +71,8 @@ def _figures(rows: Sequence[Row]) -> list[Figure]:
         if row.line != "quality" or row.setting == "exact":
             continue
         name = f"tiny-{row.family}, quality {row.setting}"
-        figures.append(Figure(name=f"{name}: PSNR to exact", value=row.psnr, unit="dB"))
+        least = LEAST_PSNR[row.setting]  # type: ignore[index]
+        figures.append(Figure(name=f"{name}: PSNR to exact", value=row.psnr, unit="dB", sense=">=", limit=least))
         figures.append(Figure(name=f"{name}: SSIM to exact", value=row.ssim))
         figures.append(Figure(name=f"{name}: judged right, exact has {row.right_exact:.3f}", value=row.right))
         figures.append(Figure(name=f"{name}: blocks not computed", value=100 * row.spared, unit="%"))

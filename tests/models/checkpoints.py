@@ -36,7 +36,8 @@ from transformers import (
 )
 
 TOKENS = 24  # what the text encoders read, said by a card: padded to 512 the text would take most of the time
-CARD = f'{{"family": "%s", "max_prompt_tokens": {TOKENS}, "sizes": {{"min": 16, "max": 64, "multiple": 16}}%s}}'
+SIZES = '{"min": 16, "max": 64, "multiple": 16}'
+CARD = f'{{"family": "%s", "max_prompt_tokens": {TOKENS}, "sizes": {SIZES}%s}}'
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -124,8 +125,9 @@ def wan(
     layers: int = 1,
     seed: int = 0,
 ) -> Path:
-    """A Wan: two `experts` and `expand_timesteps` are the two kinds of Wan 2.2."""
+    """A Wan: two `experts` and `expand_timesteps` are the two kinds of Wan 2.2; the second has a VAE of its own."""
     torch.manual_seed(seed)
+    dense: dict[str, Any] = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12}
     vae = AutoencoderKLWan(
         base_dim=3,
         z_dim=4,
@@ -133,6 +135,7 @@ def wan(
         num_res_blocks=1,
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[1.5, 2.0, 0.7, 1.1],
+        **(dense | {"scale_factor_spatial": 16} if expand_timesteps else {}),
     )
     WanPipeline(
         transformer=wan_transformer(layers),
@@ -145,7 +148,8 @@ def wan(
         tokenizer=byte_tokenizer(),
     ).save_pretrained(folder)
     frames = ', "frames": {"min": 1, "max": 21, "step": 4}, "default_frames": 9, "fps": 8'
-    (folder / "sfumato.json").write_text(CARD % ("wan", frames))
+    sizes = '{"min": 32, "max": 96, "multiple": 32}' if expand_timesteps else SIZES
+    (folder / "sfumato.json").write_text((CARD % ("wan", frames)).replace(SIZES, sizes))
     return folder
 
 

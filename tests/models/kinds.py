@@ -22,6 +22,11 @@ VIDEOS = (
     Shape(height=16, width=48, frames=1),
     Shape(height=48, width=32, frames=13),
 )
+DENSE = (
+    Shape(height=64, width=32, frames=9),
+    Shape(height=32, width=96, frames=1),
+    Shape(height=96, width=64, frames=13),
+)
 IN_PAIRS = (
     Shape(height=32, width=16, frames=17),
     Shape(height=16, width=48, frames=9),
@@ -76,7 +81,8 @@ def image(write: Callable[..., Path], call: Call = guided, **options: Any) -> Ki
 
 
 def wan(**options: Any) -> Kind:
-    return Kind(partial(checkpoints.wan, **options), guided, VIDEOS)
+    shapes = DENSE if options.get("expand_timesteps") else VIDEOS
+    return Kind(partial(checkpoints.wan, **options), guided, shapes)
 
 
 def cogvideox(*, dynamic: bool = False, **options: Any) -> Kind:

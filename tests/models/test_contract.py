@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from sfumato.core.values import Stage
 from sfumato.errors import RequestError
 from sfumato.models import FAMILIES, Offer, load_model
+from sfumato.models.family import QUALITIES
 from sfumato.models.readers import READERS
 
 from .kinds import KINDS, TOLERANCE, error, mix, pair
@@ -68,6 +69,27 @@ def test_what_is_not_offered_is_refused_with_its_field(kind: str, checkpoint: Ca
         with pytest.raises(RequestError, match=f"^{field}: ") as caught:
             offer.check(**good | change)
         assert caught.value.field == field
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_steps_are_reused_just_at_the_qualities_that_are_offered(kind: str, model: Any, oracle: Any) -> None:
+    used, asked = model(kind), pair(kind)[0]
+    offered = used.offer.qualities
+    assert offered[0] == "exact"
+    assert used.reuses == (offered != ("exact",))
+    for quality in QUALITIES:
+        if quality not in offered:
+            with pytest.raises(RequestError, match=r"^quality: "):
+                used.offer.check_quality(quality)
+            continue
+        used.offer.check_quality(quality)
+        (state,) = used.encode([replace(asked, payload=replace(asked.payload, quality=quality))])
+        while waiting([state]):
+            used.step([state])
+        assert torch.isfinite(state.latent).all()
+        if quality == "exact":
+            assert torch.equal(state.latent, oracle(kind, asked).latents[-1])
+            assert not state.reuse
 
 
 # One request, or several in turn: bit for bit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from sfumato.core.values import Shape, Stage
@@ -47,3 +48,27 @@ def test_a_video_decodes_in_the_units_that_its_spec_says_and_shows_its_frames_as
     assert spec.units(Stage.DECODE, LONG, 1) == 5
     assert used.output(short).dtype == np.uint8
     assert used.output(short).shape == (9, 32, 16, 3)
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["going on", "begun again"])
+@pytest.mark.parametrize("kind", ["wan-euler", "cogvideox", "hunyuan-video"])
+def test_a_unit_that_fails_is_decoded_again_as_if_it_had_not_been_tried(kind: str, forgotten: bool, model: Any) -> None:
+    used = model(kind)
+    asked = task(1, 1, 1.0, LONG)
+    straight, state = (used.encode([asked])[0] for _ in range(2))
+    while not used.decode(straight):
+        pass
+
+    def burst(*_: Any) -> None:
+        raise MemoryError
+
+    used.decode(state)
+    if forgotten and kind != "hunyuan-video":  # as after a change of degree; there what is kept is of the whole picture
+        state.decoding = None
+    hook = used.pipe.vae.decoder.conv_out.register_forward_pre_hook(burst)  # the last that keeps something
+    with pytest.raises(MemoryError):
+        used.decode(state)
+    hook.remove()
+    while not used.decode(state):
+        pass
+    assert np.array_equal(used.output(state), used.output(straight))

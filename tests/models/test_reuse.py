@@ -135,7 +135,7 @@ def test_who_asks_for_exact_is_exact_beside_who_does_not(kind: str, rule: Rule, 
 
 
 @pytest.mark.parametrize("rule", [HALF, NEVER, LEARNED], ids=["half", "never", "learned"])
-@pytest.mark.parametrize("kind", TWO_PASS)
+@pytest.mark.parametrize("kind", [*TWO_PASS, "wan-experts"])
 def test_a_request_reuses_the_same_alone_in_a_batch_and_on_a_group(kind: str, rule: Rule, ruled: Any) -> None:
     used, tasks = ruled(kind, rule), [fast(task) for task in both(kind)]
     alone = [run(used, [task])[0] for task in tasks]
@@ -163,7 +163,7 @@ def test_a_pause_changes_nothing_and_others_may_run_meanwhile(kind: str, ruled: 
 
 
 @pytest.mark.parametrize("rule", [HALF, NEVER], ids=["half", "never"])
-@pytest.mark.parametrize("kind", TWO_PASS)
+@pytest.mark.parametrize("kind", [*TWO_PASS, "wan-experts"])
 def test_degrees_change_and_ranks_join_without_a_past_and_all_agree(kind: str, rule: Rule, ruled: Any) -> None:
     used, tasks = ruled(kind, rule), [replace(fast(task), steps=8) for task in both(kind)]
 
@@ -189,11 +189,22 @@ def test_who_moves_computes_a_step_whole_and_then_reuses_again(ruled: Any) -> No
     (state,) = encode(used, [replace(fast(mix("flux")[0]), steps=5)])
     used.step([state])
     used.step([state])
-    moved = used.thaw(used.freeze_static(state), used.freeze(state))
+    assert state.bare() == (state.task, state.conditioning, 0, 0), "its past is freed where it was"
+    moved = used.thaw(state.bare(), used.freeze(state))
     used.step([moved])
     assert moved.spared == 0
     used.step([moved])
     assert moved.spared == 1
+
+
+def test_who_is_short_of_memory_gives_up_its_past_and_computes_a_step_whole(ruled: Any) -> None:
+    used = ruled("flux", NEVER)
+    (state,) = encode(used, [fast(mix("flux")[0])])
+    used.step([state])
+    state.shed()
+    assert not state.reuse
+    used.step([state])
+    assert state.spared == 0
 
 
 def test_a_batch_that_fails_leaves_no_past_that_would_be_believed(ruled: Any) -> None:

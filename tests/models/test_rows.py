@@ -23,7 +23,7 @@ def encoded(used: Any) -> Any:
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])
-@pytest.mark.parametrize("kind", ["flux", "wan-euler", "cogvideox", "hunyuan-video"])
+@pytest.mark.parametrize("kind", ["flux", "wan-euler", "wan-expanded", "cogvideox", "hunyuan-video"])
 def test_ranks_that_share_the_rows_make_the_picture_that_one_makes_alone(kind: str, size: int, model: Any) -> None:
     used = model(kind)
     alone = encoded(used)

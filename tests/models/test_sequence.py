@@ -15,6 +15,8 @@ from sfumato.models.sequence import Pack
 from .threads import Seat, Table, on_group, on_ranks
 
 HEADS, WIDTH = 4, 8
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
 # of each stream the tokens of each member of the batch
 BATCHES = [
     pytest.param([(12,)], id="one stream of one"),
@@ -181,12 +183,13 @@ def test_a_rank_of_a_ring_holds_its_own_block_and_one_that_passes() -> None:
     assert shifted == [(2 * (2 * 3) * (HEADS // 2) * WIDTH, 2)] * 6 * 2
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_seen_of_parts_of_the_keys_merges_to_what_is_seen_of_all(dtype: torch.dtype) -> None:
+def test_what_is_seen_of_parts_of_the_keys_merges_to_what_is_seen_of_all(dtype: torch.dtype, device: str) -> None:
     q, k, v = (
-        random(0, 5, HEADS, 12).to(dtype),
-        9 * random(1, 9, HEADS, 12).to(dtype),
-        random(2, 9, HEADS, 12).to(dtype),
+        random(0, 5, HEADS, 12).to(device, dtype),
+        9 * random(1, 9, HEADS, 12).to(device, dtype),
+        random(2, 9, HEADS, 12).to(device, dtype),
     )
     found: Partial | None = None
     for begin, end in ((6, 9), (0, 1), (1, 6)):
@@ -204,3 +207,13 @@ def test_a_segment_without_queries_is_left_out() -> None:
     first = attention(q[None, :2], k[None, :4], k[None, :4])[0]
     last = attention(q[None, 2:], k[None, 6:], k[None, 6:])[0]
     assert torch.allclose(seen, torch.cat([first, last]), atol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_segments_in_half_precision_are_those_of_whole_precision_but_for_its_rounding(device: str) -> None:
+    """On a GPU all of them are one call of another kernel."""
+    q, k, v = (random(seed, 9, HEADS, 64) for seed in range(3))
+    exact = Segments([2, 3, 4]).attend(q, k, v)
+    seen = Segments([2, 3, 4]).attend(*(x.to(device, torch.bfloat16) for x in (q, k, v)))
+    assert seen.dtype is torch.bfloat16
+    assert (seen.float().cpu() - exact).abs().max() < 3e-2

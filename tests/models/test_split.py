@@ -72,3 +72,26 @@ def test_freezing_leaves_the_state_as_it_was_and_an_old_snapshot_goes_on_to_the_
     assert (again.done, again.decoded) == (2, 0)
     assert np.array_equal(finish(used, again), expected)
     assert np.array_equal(expected, oracle("wan-unipc", asked).pixels)
+
+
+@pytest.mark.parametrize("kind", ["wan-unipc", "wan-noisy-euler", "sdxl-dpm", "sdxl-ancestral", "cogvideox-newer"])
+def test_a_step_whose_sampler_fails_is_taken_again_as_if_it_had_not_been_tried(
+    kind: str, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, asked = model(kind), pair(kind)[1]
+    straight, state = (used.encode([asked])[0] for _ in range(2))
+    scheduler = state.sampler.scheduler
+    step = scheduler.step
+
+    def burst(*args: Any, **options: Any) -> None:
+        step(*args, **options)
+        raise MemoryError
+
+    while state.done < asked.steps:
+        monkeypatch.setattr(scheduler, "step", burst)
+        with pytest.raises(MemoryError):
+            used.step([state])
+        monkeypatch.setattr(scheduler, "step", step)
+        used.step([state])
+        used.step([straight])
+        assert torch.equal(state.latent, straight.latent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,29 @@ def test_parts_dropped_and_loaded_again_give_the_same_picture(checkpoint: Callab
     used.load(offer.components.values())
     assert used.resident == set(offer.components.values())
     assert np.array_equal(finish(used, state), oracle("flux", asked).pixels)
+
+
+def test_a_part_that_two_models_share_is_held_once(tmp_path: Path, oracle: Any) -> None:
+    from . import checkpoints
+
+    checkpoints.flux(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    checkpoints.flux(tmp_path / "third", seed=1)  # unlike in all
+    one, other, third = (load_model(describe(str(tmp_path / name))) for name in ("one", "other", "third"))
+    together: list[Any] = [one, other, third]
+    for model in together:
+        model.load(model.offer.components.values(), together)
+    for component in one.offer.components:
+        assert getattr(other.pipe, component) is getattr(one.pipe, component)
+        assert getattr(third.pipe, component) is not getattr(one.pipe, component)
+    one.drop(one.offer.components.values())
+    assert other.resident == set(other.offer.components.values()), "what the other has stays"
+    (state,) = other.encode([ASKED])
+    assert np.array_equal(finish(other, state), oracle("flux", ASKED).pixels)
+    half: Any = load_model(other.offer, dtype="bfloat16")
+    half.load(half.offer.components.values(), [other])
+    assert half.pipe.transformer.dtype is torch.bfloat16
+    assert other.pipe.transformer.dtype is torch.float32
 
 
 def test_a_part_of_another_model_is_refused(checkpoint: Callable[[str], Offer]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,11 +27,11 @@ from sfumato.runtime.lines import Line, controller_reader
 from sfumato.runtime.losses import Losses
 from sfumato.runtime.meshed import MeshedGroup
 from sfumato.runtime.names import Names
-from sfumato.runtime.paced import PacedModel
+from sfumato.runtime.paced import PacedModel, PacedState
 from sfumato.runtime.snapshots import Snapshots
 from sfumato.runtime.units import exhausted
 from sfumato.runtime.watch import Watch
-from sfumato.runtime.wire import Assignment, Done, Failed, Message, Run, Stop
+from sfumato.runtime.wire import Assignment, Done, Failed, Forget, Message, Run, Stop
 
 from .cluster_rig import paced_offer
 
@@ -116,6 +117,16 @@ def test_who_does_not_even_fit_alone_fails_with_the_reason_and_the_others_go_on(
     assert again.progress[0].units == 5, "the rank has recovered"
 
 
+def test_where_memory_runs_out_what_only_saves_time_goes_first(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    shed: list[str] = []
+    monkeypatch.setattr(PacedState, "shed", lambda state: shed.append(state.task.id))
+    rank.begin(paused=SMALL, one=SMALL, other=SMALL)
+    rank.model.room = 16 * 16
+    done = rank.run(Stage.DIFFUSE, 1, *steps("one", "other"))
+    assert [gain.units for gain in done.progress] == [1, 1]
+    assert set(shed) == {"one", "other", "paused"}
+
+
 def test_a_decode_that_does_not_fit_fails_alone(rank: Rank) -> None:
     rank.model.room = 1 << 20
     rank.begin(small=SMALL, large=LARGE)
@@ -131,6 +142,10 @@ def test_what_says_that_memory_ran_out_is_known_from_what_does_not() -> None:
     assert exhausted(caught.value)
     assert exhausted(MemoryError())
     assert exhausted(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert exhausted(torch.AcceleratorError("CUDA error: out of memory"))
+    assert exhausted(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert exhausted(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert not exhausted(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
     assert not exhausted(RuntimeError("shapes do not match"))
 
 
@@ -148,6 +163,15 @@ def test_a_job_that_returns_needs_only_what_has_changed(rank: Rank, tmp_path: Pa
         left.unlink()  # it is not asked for again
     done = rank.run(Stage.DIFFUSE, 1, Assignment(job="mover", begin=0, fetch=True))
     assert done.progress == (Progress(job="mover", units=1, saved=1),)
+
+
+def test_of_a_job_that_has_moved_on_nothing_stays_that_a_step_has_made(rank: Rank) -> None:
+    rank.begin(mover=SMALL)
+    rank.run(Stage.DIFFUSE, 1, *steps("mover"))
+    state = weakref.ref(rank.held._states["mover"])
+    rank.held.forget(Forget(job="mover", ended=False))
+    assert state() is None
+    assert rank.held._departed["mover"].task.id == "mover"
 
 
 # -- the controller ---------------------------------------------------------------------------------------------------

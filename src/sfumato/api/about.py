@@ -59,6 +59,7 @@ def _limits(offer: Offer) -> Json:
         "default_guidance_scale": offer.default_guidance,
         "max_guidance_scale": offer.max_guidance,
         "max_prompt_tokens": offer.max_prompt_tokens,
+        "qualities": list(offer.qualities),
     }
     if offer.modality == "video":
         limits["num_frames"] = {"min": frames.min, "max": frames.last, "step": frames.step}

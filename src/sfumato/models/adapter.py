@@ -24,7 +24,7 @@ from sfumato.models.family import Model, State, Task
 from sfumato.models.group import Group
 from sfumato.models.offer import Offer
 from sfumato.models.parts import read_json
-from sfumato.models.progress import Pass, Progress, Sampler, guide_each
+from sfumato.models.progress import Bare, Pass, Progress, Sampler, guide_each
 from sfumato.models.readers import READERS
 from sfumato.models.reuse import Reuse
 from sfumato.models.reuse_rules import read_habits
@@ -125,16 +125,28 @@ class Adapter(Model):
             raise CheckpointError(f"model: {self.offer.name} has no part {', '.join(sorted(unknown))}", field="model")
         return [name for name, part in self.offer.components.items() if part in wanted]
 
-    def load(self, parts: Iterable[PartId]) -> None:
+    def load(self, parts: Iterable[PartId], others: Iterable[Model] = ()) -> None:
         missing = [name for name in self._named(parts) if not self._holds(name)]
         if not missing and self._pipe is not None:
             return
-        fetched = self._fetch(missing)
+        there = {key: module for other in others if isinstance(other, Adapter) for key, module in other._held().items()}
+        shared = {name: there[self._key(name)] for name in missing if self._key(name) in there}
+        absent = [name for name in missing if name not in shared]
         if self._pipe is None:
-            self._pipe = fetched
-            self.configure(fetched)
-        else:
-            self._pipe.register_modules(**{name: getattr(fetched, name) for name in missing})
+            self._pipe = self._fetch(absent)
+            self.configure(self._pipe)
+        elif absent:
+            fetched = self._fetch(absent)
+            self._pipe.register_modules(**{name: getattr(fetched, name) for name in absent})
+        self._pipe.register_modules(**shared)
+
+    def _key(self, component: str) -> tuple[PartId, torch.device, bool, torch.dtype]:
+        """What two models may share: the same weights in the same place and type."""
+        return self.offer.components[component], self.device, component in self.precise, self.dtype
+
+    def _held(self) -> dict[Any, Any]:
+        """The modules of resident components."""
+        return {self._key(name): getattr(self._pipe, name) for name in self.offer.components if self._holds(name)}
 
     def _fetch(self, components: list[str]) -> Any:
         """A pipeline that holds of all weights only `components`; it shares the tokenizers of the first."""
@@ -251,7 +263,7 @@ class Adapter(Model):
             fixed = blob.unpack(static, self.device)
             task, conditioning = msgspec.convert(fixed["task"], Task), fixed["conditioning"]
         else:
-            task, conditioning = static.task, cast("Progress", static).conditioning
+            task, conditioning = static.task, cast("Bare | Progress", static).conditioning
         sampler = self._sampler(task, torch.Generator("cpu"))
         sampler.restore(moved["sampler"])
         return Progress(

@@ -93,24 +93,25 @@ class CogVideoX(Adapter):
         return self.decode_rows(state, None)
 
     def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
+        """The cache of a piece that fails is thrown away with it."""
         vae, place = self.pipe.vae, (group.rank, group.size) if group else (0, 1)
         if state.decoding is None or state.decoding[0] != place:
-            latents = state.latent[:, self._added(state.task) :].permute(0, 2, 1, 3, 4)
-            state.decoding = place, 1 / vae.config.scaling_factor * latents, None
+            latents = 1 / vae.config.scaling_factor * state.latent[:, self._added(state.task) :].permute(0, 2, 1, 3, 4)
+            cache = None
             for index in range(state.decoded):  # the cache of another place holds other rows
-                self._decode_piece(state, index, group)
-        pixels = self._decode_piece(state, state.decoded, group)
-        frames = state.decoding[1].shape[2]
-        return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == coupling.pieces(vae, frames)
+                _, cache = self._decode_piece(latents, index, cache, group)
+        else:
+            _, latents, cache = state.decoding
+        pixels, cache = self._decode_piece(latents, state.decoded, cache, group)
+        state.decoding = place, latents, cache
+        return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == coupling.pieces(vae, latents.shape[2])
 
-    def _decode_piece(self, state: Progress, index: int, group: Group | None) -> torch.Tensor:
-        place, latents, cache = state.decoding
-
+    def _decode_piece(
+        self, latents: torch.Tensor, index: int, cache: Any, group: Group | None
+    ) -> tuple[torch.Tensor, Any]:
         def decode(own: torch.Tensor) -> torch.Tensor:
             nonlocal cache
             pixels, cache = coupling.decode_piece(self.pipe.vae, own, index, cache)
             return pixels
 
-        pixels = rows.spread(decode, latents, group)
-        state.decoding = place, latents, cache
-        return pixels
+        return rows.spread(decode, latents, group), cache

@@ -65,9 +65,10 @@ def quiet() -> Iterator[None]:
 
 
 def history(scheduler: Any) -> dict[str, Any]:
-    """What the steps so far have left on the scheduler: numbers, tensors, lists of them."""
+    """What the steps so far have left on the scheduler: numbers, tensors, lists of them, which are copied."""
     held = vars(scheduler)
-    return {name: held[name] for name in HISTORY[type(scheduler).__name__] if name in held}
+    kept = {name: held[name] for name in HISTORY[type(scheduler).__name__] if name in held}
+    return {name: [*value] if isinstance(value, list) else value for name, value in kept.items()}
 
 
 def set_history(scheduler: Any, values: dict[str, Any]) -> None:

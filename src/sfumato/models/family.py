@@ -60,6 +60,12 @@ class State(Protocol):
     def decoded(self) -> int:
         """Units of decode that are computed; 0 after `thaw`, because an interrupted decode restarts."""
 
+    def bare(self) -> State:
+        """What never changes after encode, for `thaw`; it holds on to nothing that a step has made."""
+
+    def shed(self) -> None:
+        """Free what only saves time. Not during a step."""
+
 
 class Model(Protocol):
     """A model on one device. Not thread-safe: one call at a time. A failing call leaves the states it was given usable.
@@ -75,8 +81,10 @@ class Model(Protocol):
     def resident(self) -> frozenset[PartId]:
         """The weight parts that are loaded."""
 
-    def load(self, parts: Iterable[PartId]) -> None:
+    def load(self, parts: Iterable[PartId], others: Iterable[Model] = ()) -> None:
         """Load weight parts that are not resident. Raises CheckpointError for unknown parts or unreadable files.
+
+        What one of `others` on the same device holds already is shared with it.
 
         Not beside another call either: the libraries set torch's default dtype for the whole process while they load.
         """
@@ -118,5 +126,5 @@ class Model(Protocol):
     def thaw(self, static: bytes | State, dynamic: bytes) -> State:
         """The state that `freeze_static` and `freeze` wrote, here: continues bit for bit. Decode restarts.
 
-        A state of the same job, which was left here when it moved away, stands in for the static part.
+        The `bare` state of the same job, which was left here when it moved away, stands in for the static part.
         """

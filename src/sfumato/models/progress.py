@@ -39,8 +39,13 @@ class Sampler:
         return self.scheduler.timesteps[done]  # type: ignore[no-any-return]
 
     def step(self, noise: torch.Tensor, done: int, latent: torch.Tensor) -> torch.Tensor:
-        """The latent after one more step."""
-        return coupling.advance(self.scheduler, noise, done, latent, self.options)  # type: ignore[no-any-return]
+        """The latent after one more step. One that fails leaves the sampler as it was."""
+        before = self.freeze()
+        try:
+            return coupling.advance(self.scheduler, noise, done, latent, self.options)  # type: ignore[no-any-return]
+        except BaseException:
+            self.restore(before)
+            raise
 
     def freeze(self) -> dict[str, Any]:
         return {"history": coupling.history(self.scheduler), "generator": self.generator.get_state()}
@@ -48,6 +53,21 @@ class Sampler:
     def restore(self, frozen: dict[str, Any]) -> None:
         coupling.set_history(self.scheduler, frozen["history"])
         self.generator.set_state(frozen["generator"].cpu())
+
+
+class Bare(NamedTuple):
+    """A `State` that has moved on: what the next one of the same request takes over."""
+
+    task: Task
+    conditioning: dict[str, torch.Tensor]
+    done: int = 0
+    decoded: int = 0
+
+    def bare(self) -> Bare:
+        return self
+
+    def shed(self) -> None:
+        """There is nothing of the kind."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -70,6 +90,12 @@ class Progress:
     def time(self) -> torch.Tensor:
         """The timestep (a scalar) of the next step."""
         return self.sampler.time(self.done)
+
+    def bare(self) -> Bare:
+        return Bare(self.task, self.conditioning)
+
+    def shed(self) -> None:
+        self.reuse.clear()
 
     def advance(self, noise: torch.Tensor) -> None:
         """Take the model's prediction for the next step."""

@@ -112,17 +112,21 @@ class Wan(Adapter):
         return self.decode_rows(state, None)
 
     def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
+        """The cache of a unit that fails is thrown away with it."""
         place = (group.rank, group.size) if group else (0, 1)
         if state.decoding is None or state.decoding[0] != place:
             latents = self.pipe.vae.post_quant_conv(self._scaled(state.latent))
-            state.decoding = place, latents, coupling.wan_decode_cache(self.pipe.vae)
+            cache = coupling.wan_decode_cache(self.pipe.vae)
             for frame in range(state.decoded):  # the cache of another degree holds other rows
-                self._decode_frame(state, frame, group)
-        pixels = self._decode_frame(state, state.decoded, group)
+                self._decode_frame(latents, frame, cache, group)
+        else:
+            _, latents, kept = state.decoding
+            cache = list(kept)
+        pixels = self._decode_frame(latents, state.decoded, cache, group)
+        state.decoding = place, latents, cache
         return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == state.latent.shape[2]
 
-    def _decode_frame(self, state: Progress, frame: int, group: Group | None) -> torch.Tensor:
-        _, latents, cache = state.decoding
+    def _decode_frame(self, latents: torch.Tensor, frame: int, cache: list[Any], group: Group | None) -> torch.Tensor:
         vae = self.pipe.vae
         return rows.spread(lambda own: coupling.wan_decode_frame(vae, own, frame, cache), latents, group)
 

@@ -24,7 +24,6 @@ from sfumato.core.events import (
     ChunkFailed,
     Dropped,
     Loaded,
-    LoadFailed,
     WorkerUp,
 )
 from sfumato.core.values import PartId, Rank, RankInfo, Stage
@@ -37,6 +36,7 @@ from sfumato.runtime.losses import Losses
 from sfumato.runtime.names import Names
 from sfumato.runtime.onward import Onward
 from sfumato.runtime.pacing import AsPredicted, Pacing
+from sfumato.runtime.reloads import Reloads
 from sfumato.runtime.snapshots import OwnSnapshots, claim
 from sfumato.runtime.watch import Watch, measured_s
 
@@ -70,6 +70,7 @@ class ProcessCluster:
             clock=clock,
         )
         self._onward = Onward(self._watch, self._kept, send=self._crew.send, credit=self._credit)
+        self._reloads = Reloads(lambda event: self._post(event), clock)  # noqa: PLW0108  as above
         self._look_again: asyncio.TimerHandle | None = None
         self._store: OwnSnapshots | None = None
         self._post: Callable[[AnyEvent], None] = lambda _: None
@@ -151,6 +152,7 @@ class ProcessCluster:
         """End all workers and remove their snapshots. Safe to call twice."""
         if self._look_again is not None:
             self._look_again.cancel()
+        self._reloads.close()
         await self._crew.close()
         if self._store is not None:
             self._store.close()
@@ -223,7 +225,7 @@ class ProcessCluster:
             case wire.PartLoaded(part=part, seconds=seconds):
                 self._post(Loaded(at=at, rank=rank, part=part, seconds=seconds))
             case wire.PartLoadFailed(part=part, reason=reason):
-                self._post(LoadFailed(at=at, rank=rank, part=part, reason=reason))
+                self._reloads.failed(rank, part, reason)
             case wire.PartDropped(part=part):
                 self._post(Dropped(at=at, rank=rank, part=part))
 
@@ -261,6 +263,7 @@ class ProcessCluster:
         self._post(WorkerUp(at=self._clock(), info=info, parts=up.parts))
 
     def _lost(self, rank: Rank) -> None:
+        self._reloads.lose(rank)
         self._losses.lost(rank, self._files.saved_units)
 
     def _look(self) -> None:

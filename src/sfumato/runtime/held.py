@@ -89,12 +89,14 @@ class Held:
             self._departed.pop(job, None)
 
     def shed(self) -> None:
-        """Free what only saves time."""
+        """Free what only saves time, between steps."""
         self._departed.clear()
+        for state in self._states.values():
+            state.shed()
 
     def _leave(self, job: str) -> None:
         state = self._states.pop(job, None)
         if state is not None:
-            self._departed[job] = state
+            self._departed[job] = state.bare()
             while len(self._departed) > DEPARTED:
                 del self._departed[next(iter(self._departed))]

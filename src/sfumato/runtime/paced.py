@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.core.values import PartId, Shape, Stage
-from sfumato.models.family import State, Task
+from sfumato.models.family import Model, State, Task
 from sfumato.models.group import Group
 from sfumato.models.offer import Offer
 from sfumato.runtime.wire import Pace
@@ -64,6 +64,12 @@ class PacedState:
         self.decoded = 0
         self.latent = latent
 
+    def bare(self) -> PacedState:
+        return PacedState(self.task, np.empty(0, np.float32))
+
+    def shed(self) -> None:
+        """There is nothing of the kind."""
+
 
 class PacedModel:
     """Fulfils `Model` with no weights."""
@@ -76,7 +82,7 @@ class PacedModel:
     def resident(self) -> frozenset[PartId]:
         return frozenset(self._resident)
 
-    def load(self, parts: Iterable[PartId]) -> None:
+    def load(self, parts: Iterable[PartId], others: Iterable[Model] = ()) -> None:  # noqa: ARG002
         self._resident.update(parts)
 
     def drop(self, parts: Iterable[PartId]) -> None:

@@ -32,7 +32,7 @@ def start(setup: Setup) -> tuple[dict[str, Model], Up]:
     chosen = setup.parts if setup.parts is not None else first_parts(setup.offers, setup.rank, memory_bytes)
     for model in models.values():
         known = model.offer.spec.part_bytes
-        model.load([part for part in known if part in chosen])
+        model.load([part for part in known if part in chosen], models.values())
         if setup.kind == "real" and model.resident >= set(known):
             _warm_up(model)
     if setup.kind == "real" and setup.device == "cpu":
@@ -54,11 +54,13 @@ def first_parts(offers: Sequence[Offer], rank: Rank, memory_bytes: int) -> set[P
 
 
 def _settle(setup: Setup) -> None:
-    """Everything that must be so before torch is imported, and the number of its threads."""
+    """Everything that must be so before torch is imported, the number of its threads, and the GPU that it works on."""
     os.environ.update(OMP_NUM_THREADS=str(setup.threads), TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
     import torch
 
     torch.set_num_threads(setup.threads)
+    if setup.device != "cpu":  # else pinned memory would make each worker known to the first GPU
+        torch.cuda.set_device(setup.device)
 
 
 def _warm_up(model: Model) -> None:

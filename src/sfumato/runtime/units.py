@@ -1,8 +1,9 @@
 """One unit of work for the jobs of a chunk, and what happens when memory does not suffice for it.
 
 Rules: alone on its rank, a batch that does not fit is computed one by one from then on, and who does not even fit alone
-fails with the reason while the others go on: a model that raises leaves its states usable. On a group the chunk ends:
-the other ranks wait in a collective that this one cannot join any more.
+fails with the reason while the others go on: a model that raises leaves its states usable. What the jobs of the rank
+keep to save time is freed first. On a group the chunk ends: the other ranks wait in a collective that this one cannot
+join any more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from sfumato.runtime.course import Course, Member
 from sfumato.runtime.held import Held
 
 _REASON = 200  # characters: allocators tell long stories
+# what torch says in plain words on CPUs, and of memory that libraries of a GPU ask for past its allocator
+_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def compute(course: Course, held: Held, active: Sequence[Member]) -> None:
@@ -31,15 +34,15 @@ def compute(course: Course, held: Held, active: Sequence[Member]) -> None:
         else:
             return
         course.apart = True
-        _make_room(held)
+        _make_room(course, held)
         active = [member for member, done in zip(active, before, strict=True) if member.done == done]
     for member in active:
         _alone(course, held, member)
 
 
 def exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory ran out. torch has a class for GPUs and plain words for CPUs."""
-    words = "DefaultCPUAllocator" in str(error)
+    """Whether an error says that memory ran out. torch has a class for its allocator of GPUs, else plain words."""
+    words = any(word in str(error) for word in _WORDS)
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or words
 
 
@@ -62,11 +65,13 @@ def _alone(course: Course, held: Held, member: Member) -> None:
     if reason:  # only now is the error gone, and with it the frames that hold tensors
         held.drop([member.job])
         member.fail(reason)
-        _make_room(held)
+        _make_room(course, held)
 
 
-def _make_room(held: Held) -> None:
+def _make_room(course: Course, held: Held) -> None:
     held.shed()
+    for state in _states(course.members):
+        state.shed()
     free_memory()
 
 

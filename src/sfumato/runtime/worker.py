@@ -110,7 +110,8 @@ class Worker:
             failed = Failed(seq=run.seq, reason=f"{type(error).__name__}: {error}", exhausted=exhausted(error))
             del error
             self._chunks.abandon(run)
-            self._held.shed()
+            if failed.exhausted:
+                self._held.shed()
             free_memory()
             self._line.send(failed)
 
@@ -128,11 +129,14 @@ class Worker:
     def _load(self, message: LoadPart) -> None:
         began = time.monotonic()
         try:
-            for model in self._having(message.part):
-                model.load([message.part])
+            having = self._having(message.part)
+            for model in having:
+                model.load([message.part], having)
         except Exception as error:  # noqa: BLE001  the edge of the process: the rank is as before
             traceback.print_exc()
             self._line.send(PartLoadFailed(part=message.part, reason=f"{type(error).__name__}: {error}"))
+            if exhausted(error):  # for the next try
+                self._held.shed()
             free_memory()
             return
         seconds = time.monotonic() - began if message.pace_s is None else message.pace_s

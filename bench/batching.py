@@ -1,36 +1,45 @@
 """Batches of unlike requests: a denoising step of all together against one by one and against same-size batches.
 
-The embedded models in float32 on as many threads as a worker has, with two passes of guidance, through the adapter's
-own `step` (so with the sampler and whatever packing costs). The ways take turns, round by round; a figure is the median
-round's CPU seconds (of one thread: what passes on an idle machine). One by one is measured with the guided and the
-unguided pass apart, as the pipelines of these models do it, with both as one pack, and (not in quick runs) compiled;
-the fastest counts. PatchedServe (arXiv 2501.09253) reports 1.87 for SDXL requests of 512, 768 and 1024 px.
+The embedded models on as many threads as a worker has, or any checkpoint on any device (see `bench.target`), guided,
+through the adapter's own `step` (so with the sampler and whatever packing costs). The ways take turns, round by round;
+a figure is the median round's CPU seconds (of one thread: what passes on an idle machine), on a GPU seconds. One by one
+is measured as the pipeline does it, with both passes of guidance as one pack, and (not in quick runs) compiled for each
+size; the fastest counts. PatchedServe (arXiv 2501.09253) reports 1.87 for SDXL requests of 512, 768 and 1024 px.
 """
 
 from __future__ import annotations
 
+import copy
 import os
-import time
 from collections.abc import Callable
 from functools import cache
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention as attention
 
-from bench.figure import Figure, Result, main, ms
+from bench.figure import Figure, Result, ms
 from bench.rig import IMAGE, VIDEO
+from bench.target import Target, main, part_of, race
 from sfumato.core.values import Shape
 from sfumato.models import Payload, Task, describe, load_model
 from sfumato.models.attention import Segments
-from sfumato.runtime.crew import ClusterConfig
 
 PATCHEDSERVE = 1.87
 GUIDANCE = 3.0  # the embedded models need none; most models of their families do
 ONE, JOINED, COMPILED = "one by one", "one by one, both passes as a pack", "one by one, compiled"
 SAME, MIXED = "same size", "mixed"
+DENOISE = ("transformer", "transformer_2", "unet")
 Way = Callable[[], object]
+
+
+class Case(NamedTuple):
+    """Requests of these shapes; `limit` is what one batch of them is to gain on one by one."""
+
+    model: str
+    shapes: tuple[Shape, ...]
+    limit: float | None = None
 
 
 def square(side: int, frames: int = 1) -> Shape:
@@ -40,57 +49,81 @@ def square(side: int, frames: int = 1) -> Shape:
 # 512, 768 and 1024 px of an SDXL are as 64, 96 and 128 px here
 SIZES = (square(64), square(96), square(128))
 CLIPS = (square(64, 9), square(96, 17), square(96, 33))
-CASES: dict[str, tuple[str, tuple[Shape, ...]]] = {
-    "three images of 64, 96, 128 px": (IMAGE, SIZES),
-    "two images each of 64, 96, 128 px": (IMAGE, SIZES * 2),
-    "three images of 64 px": (IMAGE, SIZES[:1] * 3),
-    "three clips of 9, 17, 33 frames": (VIDEO, CLIPS),
+CASES = {
+    "three images of 64, 96, 128 px": Case(IMAGE, SIZES, PATCHEDSERVE),
+    "two images each of 64, 96, 128 px": Case(IMAGE, SIZES * 2),
+    "three images of 64 px": Case(IMAGE, SIZES[:1] * 3),
+    "three clips of 9, 17, 33 frames": Case(VIDEO, CLIPS),
 }
-TARGETS = {("three images of 64, 96, 128 px", "one by one"): PATCHEDSERVE}
+# of the sides and the frames that a model makes by default: 512, 768 and 1024 px; up to 81 frames at 832x480
+SHARES = ((0.5, 0.25), (0.75, 0.5), (1.0, 1.0))
 
 
-def measure(quick: bool) -> Result:
-    torch.set_num_threads(ClusterConfig().threads)
-    rounds = 7 if quick else 41
+def measure(quick: bool, target: Target) -> Result:
+    target.settle()
+    rounds = 7 if quick else 15 if target.on_gpu else 41
     figures: list[Figure] = []
-    details: dict[str, Any] = {"threads": torch.get_num_threads(), "rounds": rounds, "guidance": GUIDANCE}
-    details["attention within segments"] = _attention(rounds)
-    for case, (name, shapes) in CASES.items():
-        ways = _ways(_loaded(name), shapes)
+    details: dict[str, Any] = {"device": target.device_name, "threads": torch.get_num_threads(), "rounds": rounds}
+    details["guidance"] = GUIDANCE
+    for name, case in cases(target).items():
+        ways = _ways(_loaded(target, case.model), case.shapes)
         if not quick:
-            ways[COMPILED] = _ways(_loaded(name, compiled=True), shapes)[ONE]
-        took = race(ways, rounds)
-        details[case] = {
+            ways[COMPILED] = _ways(_compiled(target, case.model), case.shapes)[ONE]
+        took = race(target, ways, rounds)
+        details[name] = {
             way: {"ms": ms(median(seconds)), "least_ms": ms(min(seconds))} for way, seconds in took.items()
         }
-        figures += _figures(case, {way: median(seconds) for way, seconds in took.items()})
+        figures += _figures(name, case, {way: median(seconds) for way, seconds in took.items()})
+    details["attention within segments"] = _attention(target, 5 * rounds)
     return Result(figures=tuple(figures), details=details)
 
 
-def _figures(case: str, took: dict[str, float]) -> list[Figure]:
+def cases(target: Target) -> dict[str, Case]:
+    """What is joined: of a model that is given, mixes that suit it."""
+    if target.model is None:
+        return CASES
+    offer, source = describe(target.model), target.model
+    mix = tuple(part_of(offer, *shares) for shares in SHARES)
+    what, said = f"{offer.modality}s", ", ".join(map(str, mix))
+    limit = PATCHEDSERVE if offer.family == "sdxl" else None
+    found = {
+        f"three {what} of {said}": Case(source, mix, limit),
+        f"three {what} of {mix[0]}": Case(source, mix[:1] * 3),
+    }
+    if offer.modality == "image":
+        found[f"two {what} each of {said}"] = Case(source, mix * 2)
+    return found
+
+
+def _figures(name: str, case: Case, took: dict[str, float]) -> list[Figure]:
     alone = min(took[way] for way in (ONE, JOINED, COMPILED) if way in took)
-    against = [("one by one", alone), ("one by one as served", took[ONE])]
+    against = [("one by one", alone, case.limit), ("one by one as served", took[ONE], None)]
     if SAME in took:
-        against.append(("same-size batches", took[SAME]))
+        against.append(("same-size batches", took[SAME], None))
     return [
         Figure(
-            name=f"{case}: one batch against {name}",
-            value=seconds / took[MIXED],
-            unit="x",
-            sense=">=",
-            limit=TARGETS.get((case, name)),
+            name=f"{name}: one batch against {other}", value=seconds / took[MIXED], unit="x", sense=">=", limit=limit
         )
-        for name, seconds in against
+        for other, seconds, limit in against
     ]
 
 
 @cache
-def _loaded(name: str, *, compiled: bool = False) -> Any:
-    offer = describe(name, name)
-    model: Any = load_model(offer)
-    model.load(offer.components.values())
-    if compiled:
-        model.pipe.transformer.compile()
+def _loaded(target: Target, name: str) -> Any:
+    return target.loaded(name)
+
+
+@cache
+def _compiled(target: Target, name: str) -> Any:
+    """The same weights, with what denoises compiled for each size by itself."""
+    eager = _loaded(target, name)
+    model: Any = load_model(eager.offer, target.device)
+    model.load(eager.offer.components.values(), [eager])
+    for part in DENOISE:
+        if getattr(model.pipe, part, None) is not None:
+            twin = copy.copy(getattr(model.pipe, part))
+            twin.compile(dynamic=False)
+            model.pipe.register_modules(**{part: twin})
     return model
 
 
@@ -128,13 +161,21 @@ def _way(model: Any, batches: list[list[Shape]], step: Callable[[list[Any]], obj
     return step_all
 
 
-def _attention(rounds: int) -> dict[str, Any]:
-    """Three ways for each segment's attention on a CPU: a call for each, a nested tensor, a dense mask."""
-    lengths = [20 + (shape.height // 8) ** 2 // 4 for shape in SIZES] * 2  # text and image, both passes
+def _attention(target: Target, rounds: int) -> dict[str, Any]:
+    """Ways for the attention of each segment, text and image of both passes (the last two on a CPU only)."""
+    if target.on_gpu:  # a Flux, 512 to 1024 px
+        sides, text, heads, wide, dtype = (512, 768, 1024), 512, 24, 128, torch.bfloat16
+    else:
+        sides, text, heads, wide, dtype = (64, 96, 128), 20, 4, 40, torch.float32
+    lengths = [text + (side // 16) ** 2 for side in sides] * 2
     bounds = torch.tensor([0, *lengths]).cumsum(0)
-    q, k, v = torch.randn(3, int(bounds[-1]), 4, 40)
+    q, k, v = torch.randn(3, int(bounds[-1]), heads, wide, dtype=dtype, device=target.device)
     whose = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
-    mask, segments = whose[:, None] == whose, Segments(lengths)
+    mask, segments, each = whose[:, None] == whose, Segments(lengths), [Segments([length]) for length in lengths]
+
+    def apart() -> None:
+        for one, *run in zip(each, q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
+            one.attend(*run)
 
     def nested() -> None:
         jagged = [torch.nested.nested_tensor_from_jagged(x, bounds).transpose(1, 2) for x in (q, k, v)]
@@ -144,22 +185,11 @@ def _attention(rounds: int) -> dict[str, Any]:
         heads = [x.transpose(0, 1)[None] for x in (q, k, v)]
         attention(heads[0], heads[1], heads[2], attn_mask=mask)
 
-    took = race({"a call each": lambda: segments.attend(q, k, v), "nested": nested, "mask": masked}, 5 * rounds)
+    ways: dict[str, Way] = {"as served": lambda: segments.attend(q, k, v), "a call each": apart}
+    if not target.on_gpu:
+        ways |= {"nested": nested, "mask": masked}
+    took = race(target, ways, rounds)
     return {"tokens": lengths, **{f"{way}_ms": ms(median(seconds)) for way, seconds in took.items()}}
-
-
-def race(ways: dict[str, Way], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round of each way; the first two rounds warm up (and compile). The order turns round by round."""
-    took: dict[str, list[float]] = {way: [] for way in ways}
-    order = list(ways)
-    for turn in range(rounds + 2):
-        for way in order:
-            began = time.process_time()
-            ways[way]()
-            if turn > 1:
-                took[way].append(time.process_time() - began)
-        order.append(order.pop(0))
-    return took
 
 
 if __name__ == "__main__":

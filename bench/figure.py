@@ -58,10 +58,20 @@ Measure = Callable[[bool], Result]
 
 def main(measure: Measure) -> None:
     """The command line of one program; `measure` is that of its module."""
-    parser = argparse.ArgumentParser(description=sys.modules[measure.__module__].__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats: a look, not a proof")
-    name = Path(str(sys.modules[measure.__module__].__file__)).stem
-    run(name, measure, quick=parser.parse_args().quick)
+    given = parser(measure).parse_args()
+    run(program(measure), measure, quick=given.quick)
+
+
+def parser(measure: Callable[..., Result]) -> argparse.ArgumentParser:
+    """What every program takes."""
+    options = argparse.ArgumentParser(description=sys.modules[measure.__module__].__doc__)
+    options.add_argument("--quick", action="store_true", help="fewer repeats: a look, not a proof")
+    return options
+
+
+def program(measure: Callable[..., Result]) -> str:
+    """The name of its module, also where that is run as the main one."""
+    return Path(str(sys.modules[measure.__module__].__file__)).stem
 
 
 def run(name: str, measure: Measure, *, quick: bool) -> Result:

@@ -29,7 +29,7 @@ from recipes.tiny.judge_clip import read_clip
 from recipes.tiny.marks import mark, tally
 from sfumato.core.values import Shape
 from sfumato.models import Payload, Task, describe, load_model
-from sfumato.models.family import QUALITIES
+from sfumato.models.family import QUALITIES, Quality
 from sfumato.models.reuse_fit import LEAST_PSNR, draw, fit_tasks, learn, prompts_for, psnr, watch
 from sfumato.models.reuse_rules import Rule, read_habits
 
@@ -149,7 +149,7 @@ def _own(family: str, rule: Rule | None) -> Draw:
 
     def drawn(prompt: str, seed: int) -> tuple[Pixels, float]:
         model = _loaded(family)
-        quality = "exact" if rule is None else "fast"
+        quality: Quality = "exact" if rule is None else "fast"
         payload = Payload(prompt=prompt, guidance=model.offer.default_guidance, quality=quality)
         task = Task(id="r", shape=_shape(family), steps=model.offer.default_steps, seed=seed, payload=payload)
         one = draw(model, task, rule)
@@ -160,7 +160,7 @@ def _own(family: str, rule: Rule | None) -> Draw:
 
 def own_ways(family: str) -> list[Way]:
     """The qualities as they are shipped; and by threshold and learned, by token and whole, at some limits."""
-    shipped: dict[str, Rule] = dict(read_habits(Path(_loaded(family).offer.path)).rules)
+    shipped = read_habits(Path(_loaded(family).offer.path)).rules
     ways = [Way("quality", name, _own(family, shipped.get(name))) for name in QUALITIES]
     if family == VIDEO:
         return ways

@@ -18,7 +18,7 @@ import httpx
 from msgspec.structs import replace
 
 from sfumato.cli.session import session
-from sfumato.config import Config, PolicyConfig, ServerConfig, WorkersConfig
+from sfumato.config import EMBEDDED, Config, PolicyConfig, ServerConfig, WorkersConfig
 from sfumato.core.values import Shape
 from sfumato.runtime.cluster import ProcessCluster
 from sfumato.runtime.engine import Engine
@@ -85,13 +85,24 @@ def served(*flags: str, workers: int, config: str = "") -> Iterator[Served]:
 
 @asynccontextmanager
 async def running(
-    policy: str, options: dict[str, Any] | None = None, *, workers: int = 2, journal: Path | None = None, **more: Any
+    policy: str,
+    options: dict[str, Any] | None = None,
+    *,
+    workers: int = 2,
+    device: str = "cpu",
+    models: dict[str, str] | None = None,
+    journal: Path | None = None,
+    **more: Any,
 ) -> AsyncIterator[tuple[Engine, ProcessCluster]]:
-    """An engine on real workers with the embedded models and, unless `profiles` are named, estimated times."""
+    """An engine on real workers with `models` (None: the embedded) and, unless `profiles` are named, estimated times.
+
+    `device` is cpu or cuda, of which each worker takes one.
+    """
     with tempfile.TemporaryDirectory(prefix="sfumato-bench-") as empty:
         os.environ["SFUMATO_CACHE"] = empty
         config = Config(
-            workers=WorkersConfig(count=workers, device="cpu"),
+            models=models or EMBEDDED,
+            workers=WorkersConfig(count=workers, device=device),
             policy=PolicyConfig(name=policy, options=options or {}),
             server=ServerConfig(journal=str(journal) if journal else None, **more),
         )

@@ -50,7 +50,7 @@ class Scene(Value, frozen=True, kw_only=True):
     @property
     def infos(self) -> list[RankInfo]:
         device = self.cluster.device_kind or self.cluster.device
-        memory = {"memory_bytes": self.cluster.memory_bytes} if self.cluster.memory_bytes else {}
+        memory: dict[str, Any] = {"memory_bytes": self.cluster.memory_bytes} if self.cluster.memory_bytes else {}
         return [RankInfo(rank=rank, device=device, **memory) for rank in range(self.ranks)]
 
     def arrivals(self, seeds: int, each: int, load: float) -> list[Arrival]:

@@ -2,6 +2,7 @@
 
     python -m recipes.full_size flux1-dev checkpoints/flux1-dev
     sfumato profile --model flux1-dev=checkpoints/flux1-dev --out profiles/measured
+    python -m bench.batching --device cuda:0 --model checkpoints/flux1-dev
 
 The sizes are those of the published configs, 16 bit, and the files take what the published ones do (33 GB for
 flux1-dev). Tokenizers are of bytes: prompts are padded to their length, so text encoders take their usual time.

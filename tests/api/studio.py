@@ -37,6 +37,7 @@ def offer(name: str, modality: str, path: Path | str = "/nowhere") -> Offer:
         max_steps=50,
         max_prompt_tokens=6,
         fps=8 if video else 1,
+        second_guidance=video,
         qualities=("exact",) if video else QUALITIES,
         components={},
     )

@@ -42,6 +42,7 @@ async def test_models_are_listed_with_their_limits() -> None:
         extra = (await site.client.models.retrieve("tiny/video")).model_extra or {}
         assert extra["num_frames"] == {"min": 5, "max": 33, "step": 4}
         assert extra["default_size"] == "64x48"
+        assert [(model.model_extra or {}).get("max_guidance_scale_2") for model in models] == [None, 30.0]
         assert [(model.model_extra or {})["qualities"] for model in models] == [["exact", "high", "fast"], ["exact"]]
 
 

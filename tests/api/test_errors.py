@@ -66,6 +66,7 @@ IMAGE_TABLE: list[tuple[dict[str, Any], str, str]] = [
     ({"guidance_scale": float("inf")}, "guidance_scale", "finite"),
     ({"guidance_scale": 2, "true_cfg_scale": 3}, "true_cfg_scale", "one of them"),
     ({"guidance_scale": 1, "negative_prompt": "blue"}, "negative_prompt", "above 1"),
+    ({"guidance_scale_2": 3}, "guidance_scale_2", "leave it out"),
     ({"slo_ms": 0}, "slo_ms", "greater than 0"),
     ({"slo_ms": float("inf")}, "slo_ms", "finite"),
     ({"slo_ms": 1e12}, "slo_ms", "less than"),

@@ -63,6 +63,14 @@ async def test_the_clip_is_h264_of_the_right_size_rate_frames_and_colours() -> N
 
 
 @asynchronous
+async def test_a_second_expert_is_guided_as_asked() -> None:
+    async with open_site() as site:
+        await finished(site, guidance_scale=4, guidance_scale_2=2.5)
+        await finished(site)
+        assert [(ask.guidance, ask.guidance_2) for ask in site.studio.asks] == [(4.0, 2.5), (3.0, None)]
+
+
+@asynchronous
 async def test_the_thumbnail_is_the_middle_frame() -> None:
     async with open_site() as site:
         video = await finished(site, seed=1)

@@ -52,6 +52,11 @@ def guided(asked: Task) -> dict[str, Any]:
     return {"guidance_scale": asked.payload.guidance, "negative_prompt": asked.payload.negative_prompt or None}
 
 
+def twice_guided(asked: Task) -> dict[str, Any]:
+    """The same in pipelines of two experts."""
+    return guided(asked) | {"guidance_scale_2": asked.payload.guidance_2}
+
+
 def true_guided(asked: Task) -> dict[str, Any]:
     """The same in pipelines whose `guidance_scale` is an input of the model."""
     scale, negative = asked.payload.guidance, asked.payload.negative_prompt
@@ -63,12 +68,15 @@ def distilled(asked: Task) -> dict[str, Any]:
 
 
 class Kind(NamedTuple):
-    """`scales` are the guidance of the three requests: 1.0 is none where it takes two passes."""
+    """`scales` are the guidance of the three requests: 1.0 is none where it takes two passes. `second` is that of a
+    second expert, in guided ones.
+    """
 
     write: Callable[[Path], Path]
     call: Call
     shapes: tuple[Shape, Shape, Shape] = IMAGES
     scales: tuple[float, float, float] = (4.0, 1.0, 2.5)
+    second: float | None = None
 
     def options(self, asked: Task) -> dict[str, Any]:
         """The arguments of the plain pipeline call that depend on the kind."""
@@ -82,6 +90,8 @@ def image(write: Callable[..., Path], call: Call = guided, **options: Any) -> Ki
 
 def wan(**options: Any) -> Kind:
     shapes = DENSE if options.get("expand_timesteps") else VIDEOS
+    if options.get("experts") == 2:
+        return Kind(partial(checkpoints.wan, **options), twice_guided, shapes, second=3.0)
     return Kind(partial(checkpoints.wan, **options), guided, shapes)
 
 
@@ -114,17 +124,22 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def task(seed: int, steps: int, guidance: float, shape: Shape, negative: str = "") -> Task:
+def task(seed: int, steps: int, guidance: float, shape: Shape, negative: str = "", second: float | None = None) -> Task:
     """A task with a prompt of its own, also in length."""
     prompt = f"{('cat number', 'dog', 'blue bird')[seed % 3]} {seed}"
-    payload = Payload(prompt=prompt, guidance=guidance, negative_prompt=negative)
+    second = second if guidance > 1.0 else None
+    payload = Payload(prompt=prompt, guidance=guidance, guidance_2=second, negative_prompt=negative)
     return Task(id=f"r{seed}", shape=shape, steps=steps, seed=seed, payload=payload)
 
 
 def mix(kind: str) -> list[Task]:
     """Three tasks of unlike shapes, seeds, prompts, step counts and guidance; the second is not guided by a pass."""
-    cells = enumerate(zip(KINDS[kind].shapes, STEPS, KINDS[kind].scales, strict=True))
-    return [task(i + 1, steps, scale, shape, "dark" if scale == 4.0 else "") for i, (shape, steps, scale) in cells]
+    made = KINDS[kind]
+    cells = enumerate(zip(made.shapes, STEPS, made.scales, strict=True))
+    return [
+        task(i + 1, steps, scale, shape, "dark" if scale == 4.0 else "", made.second)
+        for i, (shape, steps, scale) in cells
+    ]
 
 
 def pair(kind: str) -> list[Task]:

@@ -121,6 +121,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "a" * 24}, "prompt", "25 tokens are more than the 24"),
     ({"negative_prompt": "a" * 24}, "negative_prompt", "shorten it"),
     ({"guidance": 1.0, "negative_prompt": "dark"}, "negative_prompt", "set guidance above 1"),
+    ({"guidance_2": 3.0}, "guidance_2", "no second expert, leave it out"),
 ]
 
 
@@ -133,6 +134,19 @@ def test_a_request_beyond_the_limits_is_refused_with_the_field_and_the_fix(
     with pytest.raises(RequestError, match=f"^{field}: .*{fix}") as caught:
         offer.check(**GOOD | change)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("change", "fix"),
+    [({"guidance": 1.0}, "set guidance above 1"), ({"guidance_2": 31.0}, "use 0 to 30"), ({"guidance_2": -1.0}, "use")],
+)
+def test_a_second_expert_has_a_guidance_of_its_own_in_guided_requests(
+    change: dict[str, Any], fix: str, checkpoint: Callable[[str], Offer]
+) -> None:
+    offer, good = checkpoint("wan-experts"), GOOD | {"guidance_2": 1.0}
+    offer.check(**good)
+    with pytest.raises(RequestError, match=f"^guidance_2: .*{fix}"):
+        offer.check(**good | change)
 
 
 def test_an_image_model_takes_no_frames_and_a_distilled_one_no_negative_prompt(

@@ -44,6 +44,16 @@ def test_a_batch_on_both_sides_of_the_expert_boundary_gives_each_its_own_noise(m
     assert max(error("wan-experts", state, oracle) for state in states) <= TOLERANCE
 
 
+def test_the_second_expert_has_a_guidance_of_its_own(model: Any, oracle: Any) -> None:
+    used = model("wan-experts")
+    own, same, none = (task(1, 5, 4.0, VIDEO, "dark", second) for second in (2.0, 4.0, None))
+    pictures = [finish(used, used.encode([asked])[0]) for asked in (own, same, none)]
+    for asked, picture in zip((own, same, none), pictures, strict=True):
+        assert np.array_equal(picture, oracle("wan-experts", asked).pixels)
+    assert np.array_equal(pictures[1], pictures[2])
+    assert not np.array_equal(pictures[0], pictures[1])
+
+
 def test_a_sampler_that_draws_noise_carries_its_generator_along(model: Any) -> None:
     here, there = model("wan-noisy-euler"), model("wan-noisy-euler", 1)
     asked = task(1, 4, 1.0, VIDEO)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from sfumato.core.commands import Launch
 from sfumato.core.events import AnyEvent
 from sfumato.core.values import Chunk, Group, ModelSpec, Shape, Stage, StageSpec
@@ -18,10 +20,16 @@ from sfumato.runtime.crew import ClusterConfig
 E = TypeVar("E")
 
 
-def paced_offer(frame_stride: int = 4) -> Offer:
+def paced_offer(frame_stride: int = 4, *, packs: bool = False) -> Offer:
+    """With `packs` unlike requests are encoded and take steps together, and guided ones take them on two halves too."""
     stage = StageSpec(parts=("net",), degrees=(1, 2, 3, 4, 8), max_batch=8)
     spec = ModelSpec(
-        name="m", encode=stage, diffuse=stage, decode=stage, part_bytes={"net": 1000}, frame_stride=frame_stride
+        name="m",
+        encode=replace(stage, packs=packs),
+        diffuse=replace(stage, packs=packs, halves=packs),
+        decode=stage,
+        part_bytes={"net": 1000},
+        frame_stride=frame_stride,
     )
     return Offer(
         spec=spec,

@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sfumato.assemble import Setup, build
 from sfumato.core.values import JobState, Shape
+from sfumato.models import Payload, Task
 from sfumato.runtime.cluster import ProcessCluster
 from sfumato.runtime.crew import ClusterConfig
 from sfumato.runtime.engine import Engine
@@ -46,3 +49,38 @@ def test_a_request_whose_last_two_stages_end_while_the_loop_is_busy_is_done_and_
             await engine.stop()
 
     asyncio.run(scene())
+
+
+def test_workers_are_told_all_of_a_request_that_only_the_model_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, Any] = {
+        "prompt": "x",
+        "negative_prompt": "y",
+        "guidance": 4.0,
+        "guidance_2": 2.5,
+        "quality": "high",
+    }
+    told: list[Payload] = []
+
+    async def scene() -> None:
+        config = ClusterConfig(kind="paced", snapshots=str(tmp_path))
+        cluster = ProcessCluster([paced_offer()], asyncio.get_running_loop().time, config, NoTime())
+        accept = cluster.accept
+
+        def listen(model: str, task: Task) -> None:
+            told.append(task.payload)
+            accept(model, task)
+
+        monkeypatch.setattr(cluster, "accept", listen)
+        setup = Setup(models={"m": paced_offer().spec}, policy="fixed")
+        engine = Engine(build(setup, lambda _: None, strict=True), cluster, {"m": paced_offer()})
+        await engine.start(1)
+        try:
+            ticket = engine.submit(Ask(model="m", shape=Shape(height=16, width=16), steps=2, seed=1, **said))
+            await ticket.ended.wait()
+        finally:
+            await engine.stop()
+
+    asyncio.run(scene())
+    assert told == [Payload(**said)]

@@ -1,5 +1,5 @@
-"""Thousands of random plans over four processes: groups that overlap, ranks that go on by themselves, halts,
-cancellations, deaths. Nothing hangs.
+"""Thousands of random plans over four processes: groups that overlap, halves of them, batches of unlike requests, ranks
+that go on by themselves, halts, cancellations, deaths. Nothing hangs.
 
 The workers are paced, with units of no length: real processes, groups and transfers, and states that end as a picture
 from which every path can be told. A real Serving checks that the plans are legal, and its journal must replay.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from sfumato.assemble import Setup, build, rebuild
 from sfumato.core.commands import Halt, Launch, Load
+from sfumato.core.events import Arrived
 from sfumato.core.journal import Entry, Record
 from sfumato.core.policy import Plan
 from sfumato.core.values import Chunk, Job, JobState, Rank, Shape, Stage
@@ -36,6 +38,7 @@ RANKS = 4
 LAUNCHES = 2500
 IN_FLIGHT = 14
 STEPS = 24
+OFFER = paced_offer(packs=True)
 DEATHS = 2  # a request that takes three workers with it fails
 PATIENCE_S = 60.0
 
@@ -56,19 +59,16 @@ class Dice:
         dice = Random(f"{self._seed} {view.now}")  # equal views, equal plans
         free, ready, launches = list(view.free), list(view.ready()), list[Chunk]()
         dice.shuffle(ready)
+        if view.running and dice.random() < 0.6:
+            free = []  # wait for more ranks, or no group would ever be wide
         while ready and free:
             group = tuple(sorted(dice.sample(free, dice.randint(1, len(free)))))
             batch = self._batch(view, ready, group, dice.randint(1, 3))
             if not batch:
                 break
-            units = dice.randint(1, min([4, *map(view.units_left, batch)]))
-            jobs = tuple(job.id for job in batch)
-            stage, onward = batch[0].stage, 0
-            if len(group) == 1 and stage is not Stage.DECODE and all(units == view.units_left(job) for job in batch):
-                onward = dice.randint(0, 1)
-            launches.append(Chunk(jobs=jobs, stage=stage, units=units, group=group, onward=onward))
+            launches.append(self._chunk(view, dice, batch, group))
             free = [rank for rank in free if rank not in group]
-            ready = [job for job in ready if job.id not in jobs]
+            ready = [job for job in ready if job not in batch]
         halts = []
         for seq, running in view.running.items():
             if dice.random() < 0.05:
@@ -77,9 +77,24 @@ class Dice:
         wake_at = view.now + 0.01 if ready and free else None  # the dice fell badly: once more
         return Plan(launches=tuple(launches), halts=tuple(halts), wake_at=wake_at)
 
+    def _chunk(self, view: View, dice: Random, batch: list[Job], group: tuple[Rank, ...]) -> Chunk:
+        stage, guided = batch[0].stage, batch[0].request.guided
+        units = dice.randint(1, min([4, *map(view.units_left, batch)]))
+        cfg = dice.choice((1, 2, 2)) if stage is Stage.DIFFUSE and guided and len(group) % 2 == 0 else 1
+        ends = stage is not Stage.DECODE and all(units == view.units_left(job) for job in batch)
+        together = stage is Stage.ENCODE or len({job.shape for job in batch}) == 1  # decode takes one shape
+        onward = dice.randint(0, 1) if len(group) == 1 and ends and together else 0
+        jobs = tuple(job.id for job in batch)
+        return Chunk(jobs=jobs, stage=stage, units=units, group=group, cfg=cfg, onward=onward)
+
     def _batch(self, view: View, ready: list[Job], group: tuple[Rank, ...], most: int) -> list[Job]:
         able = [job for job in ready if all(view.can_run(job, rank) for rank in group)]
-        return [job for job in able if job.stage is able[0].stage and job.shape == able[0].shape][:most]
+        return [job for job in able if self._joins(view, job, able[0])][:most]
+
+    def _joins(self, view: View, job: Job, lead: Job) -> bool:
+        packs = view.models[lead.request.model].stage(lead.stage).packs
+        alike = job.stage is lead.stage and job.request.guided == lead.request.guided
+        return alike and (packs or job.shape == lead.shape)
 
 
 class NoTime:
@@ -93,26 +108,44 @@ class NoTime:
 
 
 class Written:
-    """The journal, and how many launches are in it."""
+    """The journal, the chunks that it launches, and the shape that each request asks for."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.launches = 0
+        self.chunks: list[Chunk] = []
+        self.shapes: dict[str, Shape] = {}
 
     def __call__(self, entry: Entry) -> None:
         self.entries.append(entry)
         if isinstance(entry, Record):
-            self.launches += sum(isinstance(command, Launch) for command in entry.commands)
+            self.shapes |= {
+                event.request.id: event.request.shape for event in entry.events if isinstance(event, Arrived)
+            }
+            self.chunks += [command.chunk for command in entry.commands if isinstance(command, Launch)]
+
+    @property
+    def launches(self) -> int:
+        return len(self.chunks)
+
+    @property
+    def halved(self) -> dict[int, int]:
+        """Launches on two halves, by the ranks of the group."""
+        return Counter(len(chunk.group) for chunk in self.chunks if chunk.cfg == 2)
+
+    @property
+    def unlike(self) -> dict[Stage, int]:
+        """Launches of more shapes than one."""
+        return Counter(chunk.stage for chunk in self.chunks if len({self.shapes[job] for job in chunk.jobs}) > 1)
 
 
 def ask(number: int) -> Ask:
-    shape = Shape(height=16, width=16, frames=(1, 9)[number % 2])
-    return Ask(model="m", prompt="x", shape=shape, steps=STEPS, guidance=1.0, seed=number)
+    shape, guidance = Shape(height=16, width=16, frames=(1, 9)[number % 2]), (1.0, 3.0)[number // 2 % 2]
+    return Ask(model="m", prompt="x", shape=shape, steps=STEPS, guidance=guidance, seed=number)
 
 
 def straight(request: Ask) -> np.ndarray:
     """The picture, made in this process without a stop."""
-    model = PacedModel(paced_offer())
+    model = PacedModel(OFFER)
     payload = Payload(prompt=request.prompt)
     task = Task(id="", shape=request.shape, steps=request.steps, seed=request.seed, payload=payload)
     (state,) = model.encode([task])
@@ -123,14 +156,13 @@ def straight(request: Ask) -> np.ndarray:
 
 def test_thousands_of_random_plans_end_and_every_picture_is_right(tmp_path: Path) -> None:
     written = Written()
-    spec = paced_offer().spec
-    setup = Setup(models={"m": spec}, policy="tests.runtime.test_random_plans:Dice", options={"seed": 7})
+    setup = Setup(models={"m": OFFER.spec}, policy="tests.runtime.test_random_plans:Dice", options={"seed": 7})
 
     async def scene() -> None:
         clock = asyncio.get_running_loop().time
         config = ClusterConfig(kind="paced", snapshots=str(tmp_path), snapshot_every_s=0.0)
-        cluster = ProcessCluster([paced_offer()], clock, config, NoTime())
-        engine = Engine(build(setup, written, strict=True), cluster, {"m": paced_offer()})
+        cluster = ProcessCluster([OFFER], clock, config, NoTime())
+        engine = Engine(build(setup, written, strict=True), cluster, {"m": OFFER})
         await engine.start(RANKS)
         try:
             await drive(engine, cluster, written)
@@ -139,6 +171,8 @@ def test_thousands_of_random_plans_end_and_every_picture_is_right(tmp_path: Path
 
     asyncio.run(scene())
     assert replay(written.entries, rebuild).mismatch is None
+    assert min(written.halved[size] for size in (2, 4)) > 10
+    assert written.unlike[Stage.DIFFUSE] > 100
 
 
 async def drive(engine: Engine, cluster: ProcessCluster, written: Written) -> None:

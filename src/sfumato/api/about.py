@@ -61,6 +61,8 @@ def _limits(offer: Offer) -> Json:
         "max_prompt_tokens": offer.max_prompt_tokens,
         "qualities": list(offer.qualities),
     }
+    if offer.second_guidance:
+        limits["max_guidance_scale_2"] = offer.max_guidance
     if offer.modality == "video":
         limits["num_frames"] = {"min": frames.min, "max": frames.last, "step": frames.step}
         limits |= {"default_num_frames": offer.default_shape.frames, "fps": offer.fps}

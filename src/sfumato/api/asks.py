@@ -70,7 +70,15 @@ def _ask(body: Common, offer: Offer, frames: int, default_slo_s: float | None, n
     steps = offer.default_steps if body.num_inference_steps is None else body.num_inference_steps
     guidance = _guidance(body, offer)
     negative = body.negative_prompt
-    offer.check(shape=shape, steps=steps, guidance=guidance, prompt=body.prompt, negative_prompt=negative)
+    second = body.guidance_scale_2
+    offer.check(
+        shape=shape,
+        steps=steps,
+        guidance=guidance,
+        guidance_2=second,
+        prompt=body.prompt,
+        negative_prompt=negative,
+    )
     offer.check_quality(body.quality)
     slo_s = _slo_s(body, default_slo_s, now)
     return Ask(
@@ -79,6 +87,7 @@ def _ask(body: Common, offer: Offer, frames: int, default_slo_s: float | None, n
         shape=shape,
         steps=steps,
         guidance=guidance,
+        guidance_2=second,
         seed=randbelow(2**31) if body.seed is None else body.seed,
         negative_prompt=negative,
         quality=body.quality,

@@ -18,7 +18,7 @@ from starlette.routing import Match
 from sfumato.errors import OverloadedError, RequestError, SfumatoError
 
 # Where the field of a request is called otherwise than in a model's offer.
-FIELDS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
+FIELDS = {"steps": "num_inference_steps", "guidance": "guidance_scale", "guidance_2": "guidance_scale_2"}
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 NO_RETRY = {"x-should-retry": "false"}
 

@@ -79,6 +79,7 @@ class Common(BaseModel):
     seed: Annotated[Int, Field(ge=0, le=2**53 - 16)] | None = None
     num_inference_steps: Int | None = None
     guidance_scale: Guidance | None = None
+    guidance_scale_2: Guidance | None = None
     true_cfg_scale: Guidance | None = None
     negative_prompt: Text = ""
     quality: Level = "exact"

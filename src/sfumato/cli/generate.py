@@ -35,6 +35,7 @@ ENDINGS = {"image": tuple(FORMATS), "video": (".mp4",)}
 @click.option("--video", is_flag=True, help="Draw with the first video model instead of the first image model.")
 @click.option("--steps", type=int, help="Denoising steps. Default: the model's.")
 @click.option("--guidance", type=float, help="Classifier-free guidance. Default: the model's.")
+@click.option("--guidance-2", type=float, help="Of the steps of a second expert (Wan 2.2). Default: the same.")
 @click.option("--negative-prompt", default="", help="What not to draw.")
 @click.option("--quality", type=click.Choice(QUALITIES), default="exact", help="Below exact, steps reuse earlier ones.")
 @click.option("--seed", type=int, help="Default: a random one, printed.")
@@ -47,6 +48,7 @@ def command(
     video: bool,
     steps: int | None,
     guidance: float | None,
+    guidance_2: float | None,
     negative_prompt: str,
     quality: Quality,
     seed: int | None,
@@ -67,10 +69,18 @@ def command(
         shape=_shape(offer, size, frames),
         steps=offer.default_steps if steps is None else steps,
         guidance=offer.default_guidance if guidance is None else guidance,
+        guidance_2=guidance_2,
         seed=seed,
         quality=quality,
     )
-    offer.check(shape=ask.shape, steps=ask.steps, guidance=ask.guidance, prompt=prompt, negative_prompt=negative_prompt)
+    offer.check(
+        shape=ask.shape,
+        steps=ask.steps,
+        guidance=ask.guidance,
+        guidance_2=guidance_2,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+    )
     offer.check_quality(quality)
     path = _checked(out or Path(f"sfumato-{seed}{ENDINGS[offer.modality][0]}"), offer)
     asyncio.run(_generate(config, offer, ask, path))

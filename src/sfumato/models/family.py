@@ -27,11 +27,15 @@ QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a request only the model needs; never in core or the journal. `guidance` 1.0 or less means none."""
+    """What of a request only the model needs; never in core or the journal.
+
+    `guidance` 1.0 or less means none. `guidance_2` is that of the steps of a second expert; None is the same.
+    """
 
     prompt: str
     negative_prompt: str = ""
     guidance: float = 1.0
+    guidance_2: float | None = None
     quality: Quality = "exact"
 
 

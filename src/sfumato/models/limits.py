@@ -61,6 +61,7 @@ def wan_limits(index: Json, configs: dict[str, Json]) -> Json:
         "default_frames": 121 if dense else 81,
         "default_steps": 50,
         "default_guidance": 5.0,
+        "second_guidance": index.get("boundary_ratio") is not None,
         "max_prompt_tokens": 512,
         "max_pixels": 1280 * 720,
         "fps": 24 if dense else 16,

@@ -38,7 +38,8 @@ class Offer(Value, frozen=True, kw_only=True):
 
     `sizes` holds for width and height each, in pixels, and `max_pixels` for their product. `components` names the
     weight part of each component of the checkpoint. `distilled` models take guidance as an input, in one pass a step;
-    with `dynamic_guidance` it changes from step to step by the rule of the family. `qualities` are those of the family.
+    with `dynamic_guidance` it changes from step to step by the rule of the family. Where there is `second_guidance` the
+    steps of a second expert may have their own. `qualities` are those of the family.
     """
 
     spec: ModelSpec
@@ -57,6 +58,7 @@ class Offer(Value, frozen=True, kw_only=True):
     fps: int = 1
     distilled: bool = False
     dynamic_guidance: bool = False
+    second_guidance: bool = False
     qualities: tuple[Quality, ...] = ("exact",)
     components: dict[str, PartId]
 
@@ -74,6 +76,7 @@ class Offer(Value, frozen=True, kw_only=True):
         shape: Shape,
         steps: int,
         guidance: float | None = None,
+        guidance_2: float | None = None,
         prompt: str | None = None,
         negative_prompt: str = "",
     ) -> None:
@@ -83,6 +86,8 @@ class Offer(Value, frozen=True, kw_only=True):
         self.check_steps(steps)
         guidance = self.default_guidance if guidance is None else guidance
         self.check_guidance(guidance, negative_prompt)
+        if guidance_2 is not None:
+            self.check_guidance_2(guidance_2, guidance)
         for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if text:
                 self.check_prompt(text, field)
@@ -123,6 +128,19 @@ class Offer(Value, frozen=True, kw_only=True):
         if negative_prompt and not self.guided(guidance):
             fix = "leave it out" if self.distilled else "leave it out or set guidance above 1"
             raise RequestError(f"negative_prompt: {self.name} would ignore it here; {fix}", field="negative_prompt")
+
+    def check_guidance_2(self, guidance_2: float, guidance: float) -> None:
+        """Of a model with two experts, for a guided request, from 0 to `max_guidance`."""
+        fix = ""
+        if not self.second_guidance:
+            fix = "it has no second expert, leave it out"
+        elif not self.guided(guidance):
+            fix = "leave it out or set guidance above 1"
+        elif not 0.0 <= guidance_2 <= self.max_guidance:
+            fix = f"use 0 to {self.max_guidance:g}"
+        if fix:
+            message = f"guidance_2: {guidance_2} is not offered by {self.name} here; {fix}"
+            raise RequestError(message, field="guidance_2")
 
     def check_quality(self, quality: str) -> None:
         """One of `qualities`: a family that does not reuse between steps has only "exact"."""

@@ -10,7 +10,7 @@ from sfumato.models import coupling, coupling_wan, rows
 from sfumato.models.adapter import Adapter
 from sfumato.models.family import Task
 from sfumato.models.group import Group
-from sfumato.models.progress import Pass, Progress, guide
+from sfumato.models.progress import Pass, Progress, guide_each
 
 
 class Wan(Adapter):
@@ -89,7 +89,20 @@ class Wan(Adapter):
         positive = self._forward(expert, states, latents, times, "embeds")
         if not states[0].guided:
             return positive
-        return guide(states, positive, self._forward(expert, states, latents, times, "negative_embeds"))
+        negative = self._forward(expert, states, latents, times, "negative_embeds")
+        return torch.cat(self.combine(states, list(positive.split(1)), list(negative.split(1))))
+
+    def combine(
+        self, states: list[Progress], positive: list[torch.Tensor], negative: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        return guide_each(states, positive, negative, self._scale)
+
+    def _scale(self, state: Progress) -> float:
+        """Guidance of the next step, by the expert that takes it."""
+        payload = state.task.payload
+        if payload.guidance_2 is None or self._expert(state) == "transformer":
+            return payload.guidance
+        return payload.guidance_2
 
     def _time(self, state: Progress) -> torch.Tensor:
         """The timestep as the transformer takes it: a scalar, or one a token (2.2's 5B model, for its image inputs)."""

@@ -112,7 +112,11 @@ class Engine:
         self._tickets[request.id] = ticket
         self._waiting += 1
         payload = Payload(
-            prompt=ask.prompt, negative_prompt=ask.negative_prompt, guidance=ask.guidance, quality=ask.quality
+            prompt=ask.prompt,
+            negative_prompt=ask.negative_prompt,
+            guidance=ask.guidance,
+            guidance_2=ask.guidance_2,
+            quality=ask.quality,
         )
         task = Task(id=request.id, shape=ask.shape, steps=ask.steps, seed=ask.seed, payload=payload)
         self._cluster.accept(ask.model, task)

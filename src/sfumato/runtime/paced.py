@@ -91,14 +91,14 @@ class PacedModel:
     def encode(self, tasks: Sequence[Task]) -> list[State]:
         return [PacedState(task, _noise(task.seed)) for task in tasks]
 
-    def step(self, states: Sequence[State], group: Group | None = None, cfg: int = 1) -> None:  # noqa: ARG002
+    def step(self, states: Sequence[State], group: Group | None = None, cfg: int = 1) -> None:
         """On a group each rank computes its part of every latent and sends it to the others."""
         for state in map(_own, states):
             if state.done >= state.task.steps:
                 raise ValueError(f"{state.task.id} has all its {state.done} steps")
             latent = state.latent * np.float32(0.5) + np.float32(state.done)
             if group is not None:
-                latent = _gathered(latent, group)
+                latent = _gathered(latent, group) if cfg == 1 else _of_both_halves(latent, group)
             state.latent = latent
             state.done += 1
 
@@ -138,6 +138,13 @@ def _gathered(latent: NDArray[np.float32], group: Group) -> NDArray[np.float32]:
     width = -(-latent.size // group.size)
     part: Any = np.resize(latent[group.rank * width : (group.rank + 1) * width], width)
     return np.concatenate(list(cast("Any", group.all_gather(part))))[: latent.size]
+
+
+def _of_both_halves(latent: NDArray[np.float32], group: Group) -> NDArray[np.float32]:
+    """The latent again, of which each half of the group has made a pass, and got that of the other."""
+    own = _gathered(latent, group.split(2)) if group.size > 2 else latent
+    passes: Any = list(cast("Any", group.all_gather(cast("Any", own))))
+    return cast("NDArray[np.float32]", (passes[0] + passes[group.size // 2]) / np.float32(2))
 
 
 def _noise(seed: int) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ class Ask(Value, frozen=True, kw_only=True):
     """One picture or video as its client asked for it, already checked against the model's offer.
 
     `slo_s` is relative to `arrived_at` (seconds on the engine's clock; None: the moment of submission); None means
-    best effort. `slo` names the class for reports.
+    best effort. `slo` names the class for reports. `guidance_2` is for a second expert; None is the same as `guidance`.
     """
 
     model: str
@@ -33,6 +33,7 @@ class Ask(Value, frozen=True, kw_only=True):
     guidance: float
     seed: int
     negative_prompt: str = ""
+    guidance_2: float | None = None
     quality: Quality = "exact"
     slo_s: float | None = None
     slo: str = "default"

@@ -191,8 +191,10 @@ class Decision:
         return list(merged(self._view, launches, scales.paces.spans.quantum_s))
 
     def _in_turn(self, places: Ints, free: int) -> list[int]:
-        """Kept work by urgency; but where ranks are short, text that is to be encoded goes first if its request could
-        then share the steps of others, and none of them gets late by it.
+        """Kept work by urgency; but where ranks are short, text is encoded first whose request could then share the
+        steps of others, as long as what it does not share makes none of them late.
+
+        While it waited for its turn, there was nobody to share steps with (one GPU of mixed sizes: up to 6 points).
         """
         outlooks = self._outlooks
         order = by_urgency(outlooks, places)
@@ -201,14 +203,15 @@ class Decision:
             return order
         laxity = float((outlooks.start_by[order] - self._view.now)[~encodes].min())
         first = []
-        for place in (place for place, encode in zip(order, encodes, strict=True) if encode):
-            laxity -= outlooks.ends_s[place]
-            o = outlooks[place]
-            if laxity < 0.0:
-                break
-            if self._view.models[o.job.request.model].diffuse.max_batch > 1:
+        for place in np.array(order)[encodes].tolist():
+            laxity -= float(outlooks.ends_s[place])
+            if laxity >= 0.0 and self._shares(outlooks.jobs[place]):
                 first.append(place)
         return [*first, *(place for place in order if place not in first)]
+
+    def _shares(self, job: Job) -> bool:
+        """Whether its steps can be shared."""
+        return self._view.models[job.request.model].diffuse.max_batch > 1
 
     def _kinds(self) -> list[Job]:
         """A job of every kind that is live."""

@@ -35,7 +35,7 @@ from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
 from sfumato.policies.sfumato.merge import Launched, merged
-from sfumato.policies.sfumato.outlook import Flags, Outlook, Outlooks, Scales
+from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks, Scales
 from sfumato.policies.sfumato.paces import Ints
 from sfumato.policies.sfumato.parts import Map
 from sfumato.policies.sfumato.residuals import observed, watch
@@ -171,7 +171,7 @@ class Decision:
         board.free.leave_out(dropping)
         rest = self._rest((ready & ~keep).nonzero()[0])
         first = self._launch_owed(board, rest)
-        for place in by_urgency(outlooks, (ready & keep).nonzero()[0]):
+        for place in self._in_turn((ready & keep).nonzero()[0], board.free.left):
             if not board.free.left:
                 break
             if not board.is_placeless(outlooks, place, int(outlooks.degree[place])):
@@ -189,6 +189,29 @@ class Decision:
         if board.free.left or seated < int(ready.sum()):
             return launches
         return list(merged(self._view, launches, scales.paces.spans.quantum_s))
+
+    def _in_turn(self, places: Ints, free: int) -> list[int]:
+        """Kept work by urgency; but where ranks are short, text is encoded first whose request could then share the
+        steps of others, as long as what it does not share makes none of them late.
+
+        While it waited for its turn, there was nobody to share steps with (one GPU of mixed sizes: up to 6 points).
+        """
+        outlooks = self._outlooks
+        order = by_urgency(outlooks, places)
+        encodes = outlooks.stage[order] == CODES[Stage.ENCODE]
+        if len(order) <= free or not encodes.any() or encodes.all():
+            return order
+        laxity = float((outlooks.start_by[order] - self._view.now)[~encodes].min())
+        first = []
+        for place in np.array(order)[encodes].tolist():
+            laxity -= float(outlooks.ends_s[place])
+            if laxity >= 0.0 and self._shares(outlooks.jobs[place]):
+                first.append(place)
+        return [*first, *(place for place in order if place not in first)]
+
+    def _shares(self, job: Job) -> bool:
+        """Whether its steps can be shared."""
+        return self._view.models[job.request.model].diffuse.max_batch > 1
 
     def _kinds(self) -> list[Job]:
         """A job of every kind that is live."""

@@ -8,13 +8,13 @@ makes room by dropping weights, beside those of the stage alone. No ranks, no an
 from __future__ import annotations
 
 from sfumato.core.cost import Work
-from sfumato.core.values import STAGES, Job, Shape, Stage
+from sfumato.core.values import EXACT, STAGES, Job, Shape, Stage
 from sfumato.core.view import View
 
 _GIB = float(1 << 30)
 _KINDS = 10_000  # that are remembered
 
-Kind = tuple[str, Shape, bool, int, str]
+Kind = tuple[str, Shape, bool, str, int, str]
 
 
 class Room:
@@ -41,16 +41,18 @@ class Room:
             )
             shortest = min(shortest or (need - room, reason), (need - room, reason))
         smaller = "a smaller size or fewer frames" if job.shape.frames > 1 else "a smaller size"
+        smaller += "" if job.request.quality == EXACT else f", or for quality {EXACT}"
         return f"{shortest[1]}; ask for {smaller}" if shortest else ""
 
     def _need(self, view: View, job: Job, device: str) -> tuple[int, Stage]:
         """The most bytes that a rank of the device takes for the job, and in which stage."""
-        kind = (job.request.model, job.shape, job.request.guided, len(view.ranks), device)
+        request = job.request
+        kind = (request.model, job.shape, request.guided, request.quality, len(view.ranks), device)
         known = self._needs.get(kind)
         if known is None:
             if len(self._needs) >= _KINDS:
                 self._needs.clear()
-            held = view.costs.held_bytes(job, view.models[job.request.model])
+            held = view.costs.held_bytes(job, view.models[request.model])
             peaks = [(view.costs.peak_bytes(_work(view, job, stage, device)), stage) for stage in STAGES]
             most, stage = max(peaks, key=lambda peak: peak[0])
             known = self._needs[kind] = held + most, stage

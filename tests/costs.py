@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfumato.core.cost import Work
-from sfumato.core.values import Group, Job, ModelSpec, Shape, Stage, StageSpec
+from sfumato.core.values import EXACT, Group, Job, ModelSpec, Shape, Stage, StageSpec
 
 MODELS = {
     "image": ModelSpec(
@@ -32,6 +32,7 @@ class PlainCosts:
     """Seconds proportional to pixels, an efficiency of 3/4 for each doubling, a start of 1/1024 s."""
 
     left = {"fast": 0.5}  # of a step that may be reused
+    reusing = 25  # bytes that its job holds until it is decoded
 
     def __init__(self) -> None:
         self.factor = 1.0
@@ -51,7 +52,7 @@ class PlainCosts:
         return part_bytes / 1024
 
     def held_bytes(self, job: Job, model: ModelSpec) -> int:
-        return 10
+        return 10 if job.request.quality == EXACT or job.stage is Stage.DECODE else self.reusing
 
     def peak_bytes(self, work: Work) -> int:
         return 100 * len(work.shapes)

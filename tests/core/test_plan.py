@@ -143,6 +143,37 @@ def test_a_request_that_no_rank_could_hold_alone_is_refused_at_its_arrival() -> 
     assert "ask for a smaller size" in replies[0].reason
 
 
+def test_what_a_request_keeps_between_steps_counts_as_memory_of_its_home() -> None:
+    """Weights 1150, chunk 100, state 10 of an exact one and 25 of a fast one: what fits two of one is too little."""
+    exact, *fast = (
+        Request(id=name, model="image", shape=SMALL, steps=4, arrived_at=1.0, quality=quality)
+        for name, quality in (("e", "exact"), ("f", "fast"), ("g", "fast"))
+    )
+    for second, legal in ((exact, True), (fast[1], False)):
+        serving, _ = world(Plan(launches=(encode("f"),)), strict=True, memory=1_290)
+        serving.handle([Arrived(at=1.0, request=request) for request in (fast[0], second)])
+        assert serving.view().spare_bytes(0) == 140 - 25
+        serving.policy = Scripted(Plan(launches=(encode(second.id),)))
+        ended = ChunkDone(at=2.0, seq=1, progress=(Progress(job="f", units=1, saved=1),), seconds=1.0)
+        if legal:
+            assert serving.handle([ended])
+        else:
+            with pytest.raises(LawError, match="memory"):
+                serving.handle([ended])
+
+
+def test_a_request_that_only_its_quality_makes_too_large_is_refused_and_told_so() -> None:
+    serving, _ = world(Plan(), strict=True, memory=1_265)
+    requests = [
+        Request(id=quality, model="image", shape=SMALL, steps=4, arrived_at=1.0, quality=quality)
+        for quality in ("exact", "fast")
+    ]
+    commands = serving.handle([Arrived(at=1.0, request=request) for request in requests])
+    (reply,) = (command.outcome for command in commands if isinstance(command, Reply))
+    assert (reply.request, reply.state, reply.field) == ("fast", JobState.REJECTED, "size")
+    assert "or for quality exact" in reply.reason
+
+
 def test_with_an_illegal_fallback_too_nothing_is_planned_and_the_server_goes_on() -> None:
     serving, entries = world(ILLEGAL["nobody"], strict=False)
     serving._fallback = Scripted(ILLEGAL["an unknown job"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sfumato.assemble import policy_named
@@ -20,10 +21,10 @@ from sfumato.core.events import (
     WorkerLost,
     WorkerUp,
 )
-from sfumato.core.journal import Journal
+from sfumato.core.journal import Checkpoint, Journal, decode, encode
 from sfumato.core.policy import Admission, Plan
 from sfumato.core.serving import Serving
-from sfumato.core.values import Chunk, RankInfo, Request, Stage
+from sfumato.core.values import Chunk, JobState, RankInfo, Request, Stage
 from sfumato.core.view import View
 from sfumato.errors import LawError
 from tests.costs import CLIP, MODELS, PARTS, SMALL, PlainCosts
@@ -36,9 +37,9 @@ def started(policy: str = "fixed", ranks: int = 1) -> Serving:
     return world
 
 
-def request(name: str = "a", **changes: object) -> Arrived:
-    fields = {"id": name, "model": "image", "shape": SMALL, "steps": 10, "arrived_at": 1.0, **changes}
-    return Arrived(at=1.0, request=Request(**fields))  # type: ignore[arg-type]
+def request(name: str = "a", at: float = 1.0, **changes: object) -> Arrived:
+    fields = {"id": name, "model": "image", "shape": SMALL, "steps": 10, "arrived_at": at, **changes}
+    return Arrived(at=at, request=Request(**fields))  # type: ignore[arg-type]
 
 
 def done(seq: int, at: float, units: int, *, job: str = "a", saved: int | None = None, error: str = "") -> ChunkDone:
@@ -200,7 +201,7 @@ def test_time_that_goes_back_is_an_error() -> None:
 
 
 class Loader:
-    """Loads whatever the first job lacks on rank 0."""
+    """Loads on every rank whatever the first job lacks there."""
 
     name = "loader"
     work_conserving = False
@@ -208,8 +209,9 @@ class Loader:
     def plan(self, view: View) -> Plan:
         for job in view.ready():
             parts = view.models[job.request.model].stage(job.stage).parts
-            missing = [p for p in parts if p not in view.resident(0) and p not in view.loading(0)]
-            return Plan(loads=tuple(Load(rank=0, part=part) for part in missing))
+            places = [(rank, part) for rank in view.free for part in parts]
+            missing = [(r, p) for r, p in places if p not in view.resident(r) and p not in view.loading(r)]
+            return Plan(loads=tuple(Load(rank=rank, part=part) for rank, part in missing))
         return Plan()
 
 
@@ -229,6 +231,98 @@ def test_weights_on_their_way_count_as_memory_and_a_failed_load_gives_it_back() 
     world.handle([Loaded(at=3.0, rank=0, part="text", seconds=1.0)])
     assert list(world.view().resident(0)) == ["text"]
     assert world.view().spare_bytes(0) == 400
+
+
+def hopeful(*memory: int) -> Serving:
+    """Empty ranks of so much memory each, which load whatever the first request lacks."""
+    world = serving(Loader(), [])
+    world.handle([WorkerUp(at=0.0, info=RankInfo(rank=n, memory_bytes=size)) for n, size in enumerate(memory)])
+    return world
+
+
+def fails(world: Serving, *ranks: int, at: float, part: str = "text", times: int = 1) -> list[str]:
+    """Which requests end when a part cannot be loaded on some ranks, several times."""
+    ended = []
+    for n in range(times):
+        events = [LoadFailed(at=at + n / 10, rank=rank, part=part, reason="no such file") for rank in ranks]
+        for command in world.handle(events):
+            if isinstance(command, Reply):
+                assert command.outcome.state is JobState.FAILED
+                assert command.outcome.reason == "its weights cannot be loaded: no such file"
+                ended.append(command.outcome.request)
+    return ended
+
+
+@pytest.mark.parametrize(("part", "ended"), [("text", ["a", "v"]), ("vae", ["a"]), ("dit-v", ["v"])])
+def test_who_needs_weights_now_or_later_that_every_rank_failed_to_load_three_times_ends_with_the_reason(
+    part: str, ended: list[str]
+) -> None:
+    world = hopeful(9000, 9000)
+    world.handle([request("a"), request("v", model="video", shape=CLIP)])
+    assert not fails(world, 0, part=part, at=2.0, times=5)
+    assert not fails(world, 1, part=part, at=3.0, times=2)
+    assert fails(world, 1, part=part, at=4.0) == ended
+    assert [job.id for job in world.view().jobs] == [name for name in "av" if name not in ended]
+
+
+def test_a_success_or_a_new_worker_makes_a_rank_count_from_none_again() -> None:
+    world = hopeful(9000)
+    world.handle([request()])
+    assert not fails(world, 0, at=2.0, times=2)
+    world.handle([Loaded(at=3.0, rank=0, part="text", seconds=1.0)])
+    assert not world.view().failed(0)
+    assert not fails(world, 0, at=4.0, part="dit", times=2)
+    world.handle([WorkerLost(at=5.0, rank=0)])
+    world.handle([WorkerUp(at=5.0, info=RankInfo(rank=0))])
+    assert not fails(world, 0, at=6.0, part="dit", times=2)
+    assert fails(world, 0, at=7.0, part="dit") == ["a"]
+
+
+def test_ranks_that_are_too_small_or_drain_are_not_waited_for_and_one_that_has_the_weights_is() -> None:
+    """An image takes 110 bytes beside its weights; rank 1 has too few, rank 2 drains."""
+    world = hopeful(9000, 100, 9000)
+    world.handle([request()])
+    world.handle([Draining(at=1.5, ranks=(2,))])
+    assert fails(world, 0, at=2.0, times=3) == ["a"]
+
+    there = hopeful(9000, 9000)
+    there.handle([request()])
+    there.handle([Loaded(at=1.5, rank=1, part="text", seconds=0.5)])
+    assert not fails(there, 0, at=2.0, times=9)
+
+
+def test_a_later_arrival_has_every_rank_try_once_more() -> None:
+    world = hopeful(9000, 9000)
+    world.handle([request("a")])
+    assert fails(world, 0, 1, at=2.0, times=3) == ["a"]
+    loads = world.handle([request("b", at=3.0)])
+    assert loads == (Load(rank=0, part="text"), Load(rank=1, part="text"))
+    assert not fails(world, 0, at=4.0)
+    assert fails(world, 1, at=5.0) == ["b"]
+
+
+def test_who_is_in_a_chunk_is_told_of_weights_that_cannot_be_loaded_once_it_has_ended() -> None:
+    world = serving("fixed", [])
+    world.handle([WorkerUp(at=0.0, info=RankInfo(rank=0), parts=("text", "vae"))])
+    world.handle([request()])
+    assert not fails(world, 0, at=2.0, part="dit", times=3)
+    world.handle([done(1, 3.0, 1)])
+    assert fails(world, 0, at=4.0, part="dit") == ["a"]
+
+
+def test_failed_loads_are_part_of_a_checkpoint_and_leave_it_as_it_was_where_there_are_none() -> None:
+    world = hopeful(9000, 9000)
+    assert "failed" not in msgspec.json.decode(encode(world.checkpoint()))
+    world.handle([request()])
+    assert not fails(world, 0, 1, at=2.0, times=2)
+    (checkpoint,) = decode([encode(world.checkpoint())])
+    assert isinstance(checkpoint, Checkpoint)
+    again = serving(Loader(), [])
+    again.restore(checkpoint)
+    for one in (world, again):
+        assert not fails(one, 0, at=3.0)
+        assert fails(one, 1, at=3.0) == ["a"]
+    assert again.checkpoint() == world.checkpoint()
 
 
 class Lowering:

@@ -21,8 +21,8 @@ def peak(size: int, many: int, stage: Stage = Stage.DIFFUSE, **more: object) -> 
     return Peak(**{"stage": stage, "height": size, "width": size, "bytes": many, **more})  # type: ignore[arg-type]
 
 
-def held(size: int, many: int, stage: Stage = Stage.DIFFUSE) -> Held:
-    return Held(stage=stage, height=size, width=size, bytes=many)
+def held(size: int, many: int, stage: Stage = Stage.DIFFUSE, **more: object) -> Held:
+    return Held(**{"stage": stage, "height": size, "width": size, "bytes": many, **more})  # type: ignore[arg-type]
 
 
 def costs(*weighed: Peak | Held, device: str = "cpu") -> ProfileCosts:
@@ -36,8 +36,9 @@ def work(size: int, batch: int = 1, stage: Stage = Stage.DIFFUSE, **more: object
     return Work(model="m", stage=stage, shapes=(square(size),) * batch, **more)  # type: ignore[arg-type]
 
 
-def job(size: int, stage: Stage = Stage.DIFFUSE, model: str = "m") -> Job:
-    request = Request(id="a", model=model, shape=square(size), steps=8, arrived_at=0.0)
+def job(size: int, stage: Stage = Stage.DIFFUSE, model: str = "m", **asked: object) -> Job:
+    fields = {"id": "a", "model": model, "shape": square(size), "steps": 8, "arrived_at": 0.0, **asked}
+    request = Request(**fields)  # type: ignore[arg-type]
     return Job(request=request, shape=square(size), steps=8, stage=stage)
 
 
@@ -87,3 +88,32 @@ def test_a_state_is_as_large_on_another_device_and_moves_by_its_bytes() -> None:
     assert table.held_bytes(job(128), MODEL) == 10_000_000
     moved = table.start_s(work(128), (1,), [(0,)]) - table.start_s(work(128), (0,), [(0,)])
     assert moved == pytest.approx(Overheads().move_s + 10_000_000 / Overheads().move_bytes_s)
+
+
+def test_a_job_that_reuses_steps_holds_what_was_weighed_for_its_quality_until_it_is_decoded() -> None:
+    table = costs(held(64, 10), held(64, 30, quality="fast"), held(128, 500, quality="fast"), held(64, 8, Stage.DECODE))
+    assert table.held_bytes(job(64, quality="fast"), MODEL) == 30
+    assert table.held_bytes(job(64, Stage.ENCODE, quality="fast"), MODEL) == 30
+    assert table.held_bytes(job(96, quality="fast"), MODEL) == 500
+    assert table.held_bytes(job(64, Stage.DECODE, quality="fast"), MODEL) == 8
+    assert table.held_bytes(job(64), MODEL) == 10, "of exact ones nothing else is said"
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_what_a_quality_keeps_that_was_never_weighed_goes_by_the_rule_beside_the_state(guided: bool) -> None:
+    table = costs(held(128, 40), held(64, 30, quality="fast"))
+    kept = estimates.reuse_bytes(square(128), guided=guided)
+    assert table.held_bytes(job(128, quality="fast", guided=guided), MODEL) == 40 + kept
+    assert table.held_bytes(job(64, quality="high", guided=guided), MODEL) == 40 + estimates.reuse_bytes(
+        square(64), guided=guided
+    )
+    moved = table.start_s(work(128, qualities=("fast",)), (1,), [(0,)]) - table.start_s(work(128), (0,), [(0,)])
+    assert moved == pytest.approx(Overheads().move_s + 40 / Overheads().move_bytes_s), "what is kept stays behind"
+
+
+def test_the_rule_is_what_the_widest_model_keeps_of_a_long_clip() -> None:
+    """Wan 14B, 81 frames of 720p: 75,600 tokens of 5120 values, three times, in 16 bit; guidance has two passes."""
+    clip = Shape(height=720, width=1280, frames=81)
+    one = 3 * 75_600 * 5120 * 2
+    assert one <= estimates.reuse_bytes(clip, guided=False) <= 1.01 * one
+    assert estimates.reuse_bytes(clip, guided=True) == 2 * estimates.reuse_bytes(clip, guided=False)

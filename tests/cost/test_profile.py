@@ -28,7 +28,10 @@ PROFILE = Profile(
         Peak(stage=Stage.DECODE, height=64, width=64, bytes=123),
         Peak(stage=Stage.DIFFUSE, height=64, width=96, frames=9, batch=2, guided=True, bytes=456),
     ),
-    held=(Held(stage=Stage.DIFFUSE, height=64, width=96, frames=9, bytes=78),),
+    held=(
+        Held(stage=Stage.DIFFUSE, height=64, width=96, frames=9, bytes=78),
+        Held(stage=Stage.DIFFUSE, height=64, width=96, frames=9, bytes=99, quality="fast"),
+    ),
 )
 
 

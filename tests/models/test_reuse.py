@@ -12,10 +12,12 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from sfumato.cost import estimates
 from sfumato.errors import CheckpointError, RequestError
 from sfumato.models import Task, describe, load_model
 from sfumato.models.progress import Pass
 from sfumato.models.reuse_rules import FILE, UNFITTED, Rule, features, read_habits, spans_of
+from sfumato.runtime.weighing import state_bytes
 
 from .kinds import KINDS, TOLERANCE, mix
 from .threads import encode, on_group
@@ -205,6 +207,25 @@ def test_who_is_short_of_memory_gives_up_its_past_and_computes_a_step_whole(rule
     assert not state.reuse
     used.step([state])
     assert state.spared == 0
+
+
+@pytest.mark.parametrize("kind", TWO_PASS)
+def test_a_guided_request_keeps_three_vectors_a_token_and_pass_less_than_the_rule_says_and_none_to_decode(
+    kind: str, ruled: Any
+) -> None:
+    used, asked = ruled(kind, replace(NEVER, patches=False)), both(kind)[0]
+    (state,) = encode(used, [fast(asked)])
+    before = state_bytes([state], "cpu")
+    used.step([state])
+    kept, one = state_bytes([state], "cpu") - before, state.reuse[False]
+    vectors = 2 * 3 * one.first.nbytes
+    assert vectors <= kept <= 1.2 * vectors  # this narrow, two numbers a token beside them show
+    assert state_bytes([state], "cpu") <= before + estimates.reuse_bytes(asked.shape, guided=True)
+    while state.done < asked.steps:
+        used.step([state])
+    assert state_bytes([state], "cpu") == pytest.approx(before + kept, rel=0.1)
+    used.decode(state)
+    assert not state.reuse
 
 
 def test_a_batch_that_fails_leaves_no_past_that_would_be_believed(ruled: Any) -> None:

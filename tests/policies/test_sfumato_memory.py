@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from sfumato.assemble import policy_named
-from sfumato.core.commands import Drop, Launch, Load
-from sfumato.core.cost import Work
-from sfumato.core.events import AnyEvent, Arrived, WorkerUp
+from sfumato.core.commands import Drop, Launch, Load, Reply
+from sfumato.core.cost import Costs, Work
+from sfumato.core.events import AnyEvent, Arrived, ChunkDone, Loaded, LoadFailed, Progress, Woke, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
-from sfumato.core.values import JobState, RankInfo, Request, Stage
+from sfumato.core.values import JobState, Outcome, RankInfo, Request, Stage
+from sfumato.cost import Profile, ProfileCosts
+from sfumato.cost.profile import Held, Peak, Point
 from sfumato.sim import Simulation
-from tests.costs import MODELS, PlainCosts
+from tests.costs import LARGE, MODELS, PlainCosts
 from tests.policies.small import image, video
+from tests.worlds import serving as serving_of
 
 IMAGE, VIDEO = ("text", "dit", "vae"), ("text", "dit-v", "vae-v")
 
@@ -26,7 +31,7 @@ class World:
         self,
         ranks: Sequence[tuple[int, tuple[str, ...]]],
         requests: Sequence[Request],
-        costs: PlainCosts,
+        costs: Costs,
         **options: Any,
     ) -> None:
         self.entries: list[Entry] = []
@@ -128,3 +133,62 @@ def test_a_model_that_nobody_could_run_is_not_forgotten_for_the_one_that_is_alwa
     world = World([(room, IMAGE)], [*requests, video("v", 1000.0, at=3.0)], PlainCosts())
     assert len(world.outcomes) == 41
     assert world.outcomes["v"].at < 120.0
+
+
+def weighed(stage: Stage) -> dict[str, Any]:
+    return {"stage": stage, "height": LARGE.height, "width": LARGE.width}
+
+
+def test_what_a_fast_request_keeps_is_planned_for_where_there_is_room_for_it() -> None:
+    """Rank 0 has room for a chunk and an exact state beside its weights, rank 1 also for what a fast one keeps."""
+    kept = {"exact": 10, "fast": 25}
+    profile = Profile(
+        model="image",
+        device="cpu",
+        kind="measured",
+        source="test",
+        points=tuple(Point(seconds=0.1, **weighed(stage)) for stage in Stage),
+        peaks=tuple(Peak(bytes=100, **weighed(stage)) for stage in Stage),
+        held=(
+            *(Held(bytes=many, quality=quality, **weighed(Stage.DIFFUSE)) for quality, many in kept.items()),
+            Held(bytes=10, **weighed(Stage.DECODE)),
+        ),
+    )
+    weights = 100 + 1000 + 50
+    ranks = [(weights + 100 + many, IMAGE) for many in kept.values()]
+    for quality, first in (("exact", (0,)), ("fast", (1,))):
+        world = World(ranks, [replace(image("a", None), quality=quality)], ProfileCosts([profile], MODELS))
+        assert world.commands(Launch)[0].chunk.group == first
+        assert world.outcomes["a"].met
+
+
+def test_weights_that_a_rank_failed_to_load_are_also_tried_elsewhere_and_only_while_somebody_waits() -> None:
+    """Rank 0 is empty, rank 1 would have to drop another model's weights for a request of one step."""
+    room = 100 + 2000 + 80 + 400
+    entries: list[Entry] = []
+    serving = serving_of("sfumato", entries, segment=3)
+    serving.handle([WorkerUp(at=0.0, info=RankInfo(rank=0, memory_bytes=room))])
+    serving.handle([WorkerUp(at=0.0, info=RankInfo(rank=1, memory_bytes=room), parts=VIDEO)])
+    serving.handle([Arrived(at=1.0, request=image("a", None, at=1.0, steps=1))])
+    encoded = Progress(job="a", units=1, saved=1)
+    serving.handle([ChunkDone(at=1.5, seq=1, progress=(encoded,), seconds=0.5)])
+    tried: list[set[int]] = []
+    ended: list[Outcome] = []
+    for n in range(6):
+        loading = [(rank, part) for rank in (0, 1) for part in serving.view().loading(rank)]
+        tried.append({rank for rank, part in loading if part == "dit"})
+        told: list[AnyEvent] = [Woke(at=2.0 + n)]
+        for rank, part in loading:
+            failed = LoadFailed(at=2.0 + n, rank=rank, part=part, reason="no such file")
+            told.append(failed if part == "dit" else Loaded(at=2.0 + n, rank=rank, part=part, seconds=1.0))
+        ended += [command.outcome for command in serving.handle(told) if isinstance(command, Reply)]
+    assert tried == [{0}, {0, 1}, {0, 1}, {0, 1}, set(), set()]
+    assert [outcome.state for outcome in ended] == [JobState.FAILED]
+
+    again = serving_of("sfumato", [])
+    for entry in entries:
+        if isinstance(entry, Record):
+            assert again.handle(entry.events) == entry.commands
+        else:
+            again = serving_of("sfumato", [])
+            again.restore(entry)

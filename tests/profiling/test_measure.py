@@ -14,7 +14,7 @@ from sfumato.errors import ConfigError, ProfileError, WorkerError
 from sfumato.models.offer import Offer
 from sfumato.profiling import Bench, Campaign, Step, grid, hardware, measure, versions
 from sfumato.runtime.virtual import VirtualLoop
-from tests.profiling.world import GAP_S, IMAGE, LOAD_S, REUSED, UNLIKE, VIDEO, FormulaCluster, elastic
+from tests.profiling.world import GAP_S, IMAGE, KEPT, LOAD_S, REUSED, UNLIKE, VIDEO, FormulaCluster, elastic
 
 SETUP = {"date": "2026-01-02", "command": "sfumato profile", "hardware": "cpu x2", "versions": {"torch": "2"}}
 
@@ -154,6 +154,25 @@ def test_what_each_quality_leaves_of_a_step_is_measured_once_and_the_planner_cou
     assert costs.unit_s(replace(step, qualities=("fast",))) == pytest.approx(REUSED * costs.unit_s(step))
     again = FormulaCluster(ranks=2)
     assert profiled(offer, tmp_path / "p.json", again) == profile
+    assert not again.launches
+
+
+def test_what_each_quality_keeps_is_weighed_and_a_file_from_before_gets_it(tmp_path: Path) -> None:
+    path, cluster = tmp_path / "p.json", FormulaCluster(ranks=2)
+    before = profiled(IMAGE, path, cluster)
+    assert b"quality" not in path.read_bytes(), "files of exact jobs alone are as they were"
+    offer = replace(IMAGE, qualities=("exact", "high", "fast"))
+    profile = profiled(offer, path, FormulaCluster(ranks=2))
+    exact, others = [h for h in profile.held if h.quality == "exact"], [h for h in profile.held if h.quality != "exact"]
+    assert (tuple(exact), profile.peaks) == (before.held, before.peaks)
+    shapes = (IMAGE.default_shape, Shape(height=160, width=160))
+    assert {(held.shape, held.quality, held.bytes) for held in others} == {
+        (shape, quality, 2 * shape.height * shape.width * (1 + KEPT[quality]))
+        for shape in shapes
+        for quality in ("high", "fast")
+    }
+    again = FormulaCluster(ranks=2)
+    assert profiled(offer, path, again) == profile
     assert not again.launches
 
 

@@ -46,11 +46,15 @@ VIDEO = offer("video", Range(min=9, max=33, step=4), Shape(height=96, width=96, 
 
 
 def weight(launch: Launch, task: Task) -> tuple[int, int]:
-    """Peak bytes of a chunk, and the bytes that one of its jobs holds: guided ones twice as many."""
+    """Peak bytes of a chunk, and the bytes that one of its jobs holds: guided ones twice as many, reusing ones more."""
     size = task.shape.height * task.shape.width * task.shape.frames
     passes = 2 if task.payload.guidance > 1.0 else 1
     many = size * len(launch.chunk.jobs) * passes * (1 + launch.chunk.group[0])
-    return 100 * many, passes * size + (1000 if launch.chunk.stage is Stage.DECODE else 0)
+    each = size * (1 + KEPT.get(task.payload.quality, 0))
+    return 100 * many, passes * each + (1000 if launch.chunk.stage is Stage.DECODE else 0)
+
+
+KEPT = {"high": 6, "fast": 5}  # a pass, in sizes
 
 
 REUSED = 0.4  # what reuse leaves of a step

@@ -65,7 +65,7 @@ class Costs(Protocol):
         ...
 
     def held_bytes(self, job: Job, model: ModelSpec) -> int:
-        """Bytes that a started job keeps on every rank of its home between chunks."""
+        """Bytes that a started job keeps on every rank of its home between chunks, at its stage and quality."""
         ...
 
     def peak_bytes(self, work: Work) -> int:

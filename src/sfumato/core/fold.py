@@ -23,7 +23,7 @@ from sfumato.core.events import (
 )
 from sfumato.core.lifecycle import Move
 from sfumato.core.state import State
-from sfumato.core.values import Request, Running
+from sfumato.core.values import Job, PartId, Rank, Request, Running
 from sfumato.errors import LawError
 
 
@@ -42,9 +42,11 @@ def fold(state: State, event: AnyEvent, commands: list[AnyCommand]) -> None:
         case Loaded(rank=rank, part=part):
             if rank in pool.ranks:
                 pool.loaded(rank, part)
-        case LoadFailed(rank=rank, part=part):
+        case LoadFailed(rank=rank, part=part, reason=reason):
             if rank in pool.ranks:
                 pool.load_failed(rank, part)
+                if pool.tries_in_vain(rank, part):
+                    _give_up(state, part, reason, commands)
         case Dropped():
             pass  # the plan that dropped it has already taken it off the books
         case WorkerUp(info=info, parts=parts):
@@ -108,6 +110,34 @@ def _cancelled(state: State, request_id: str, commands: list[AnyCommand]) -> Non
         others = [j for j in running.chunk.jobs if j != job.id and state.backlog.get(j)]
         commands.append(Halt(seq=job.chunk, jobs=(job.id,) if others else ()))
     commands.append(state.end(job, Move.CANCEL))
+
+
+def _give_up(state: State, part: PartId, reason: str, commands: list[AnyCommand]) -> None:
+    """End as failed who waits, in this or a later stage, for a part that no rank can load.
+
+    That is so where every rank that could hold the request has failed the part `pool.TRIES` times in a row. Who asks
+    for it later has each rank try once more: when its files are mended the model serves again by itself, and until then
+    nobody waits longer than for one load a rank. Arrivals that were refused instead would take a restart to end it.
+    """
+    view, pool = state.view(), state.pool
+    up = [rank for rank in pool.ranks if rank not in pool.draining]
+    if any(part in pool.resident[rank] for rank in up):
+        return
+    vain = [rank for rank in up if pool.tries_in_vain(rank, part)]
+    left = [rank for rank in up if not pool.tries_in_vain(rank, part)]
+
+    def held_by(job: Job, ranks: list[Rank]) -> bool:
+        return any(state.room.holds(view, job, rank) for rank in ranks)
+
+    def hopeless(job: Job) -> bool:
+        stages = (state.models[job.request.model].stage(stage) for stage, _ in view.stages_left(job))
+        wants = any(part in stage.parts for stage in stages)
+        return wants and held_by(job, vain) and not held_by(job, left)
+
+    ended = [job for job in view.ready() if hopeless(job)]
+    commands.extend(state.end(job, Move.FAIL, f"its weights cannot be loaded: {reason}") for job in ended)
+    if ended:
+        pool.try_once_more(part)
 
 
 def _worker_lost(state: State, rank: int, saved: dict[str, int]) -> None:

@@ -18,7 +18,7 @@ from sfumato.core.policy import Reason, Swap
 from sfumato.core.values import Group, Job, JobState, PartId, Rank, RankInfo, Running, Value
 
 
-class Checkpoint(Value, frozen=True, kw_only=True, tag=True):
+class Checkpoint(Value, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The whole state of a Serving between two batches. `setup`, `memo` and `costs` are plain JSON values."""
 
     now: float
@@ -35,6 +35,7 @@ class Checkpoint(Value, frozen=True, kw_only=True, tag=True):
     held: dict[str, tuple[Group, int]]
     arrived: int
     ended: dict[JobState, int]
+    failed: dict[Rank, dict[PartId, int]] = {}
 
 
 class Record(Value, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -20,7 +20,7 @@ class Move(StrEnum):
     OVERRUN = "overrun"  # last unit done after the deadline
     REFUSE = "refuse"  # admission said no
     CANCEL = "cancel"  # its client gave up
-    FAIL = "fail"  # its chunk raised, or no rank can ever serve it
+    FAIL = "fail"  # its chunk raised, or no rank can load its weights
 
 
 TRANSITIONS: dict[tuple[JobState, Move], JobState] = {
@@ -33,7 +33,9 @@ TRANSITIONS: dict[tuple[JobState, Move], JobState] = {
     (JobState.WAITING, Move.CANCEL): JobState.CANCELLED,
     (JobState.RUNNING, Move.CANCEL): JobState.CANCELLED,
     (JobState.PAUSED, Move.CANCEL): JobState.CANCELLED,
+    (JobState.WAITING, Move.FAIL): JobState.FAILED,
     (JobState.RUNNING, Move.FAIL): JobState.FAILED,
+    (JobState.PAUSED, Move.FAIL): JobState.FAILED,
 }
 
 LIVE = frozenset({JobState.WAITING, JobState.RUNNING, JobState.PAUSED})

@@ -2,6 +2,8 @@
 
 Rules: a rank is in at most one running chunk (L4); memory of a rank = resident parts + bytes held for the jobs whose
 home it is + the peak of its running chunk. The pool does not know why anything runs.
+
+A rank has failed a part as often as its loads have failed since it last arrived there, or since the rank joined.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from bisect import bisect_left, insort
 
 from sfumato.core.journal import Checkpoint
 from sfumato.core.values import Group, PartId, Rank, RankInfo, Running
+
+TRIES = 3  # loads of a part in a row that fail on a rank, until nobody waits for that rank
 
 
 class Pool:
@@ -23,6 +27,7 @@ class Pool:
         self.on: dict[Rank, int] = {}  # busy rank -> seq of its chunk
         self.resident: dict[Rank, dict[PartId, int]] = {}  # part -> bytes, in order of loading
         self.loading: dict[Rank, dict[PartId, int]] = {}
+        self.failed: dict[Rank, dict[PartId, int]] = {}  # loads that failed in a row
         self.held: dict[str, tuple[Group, int]] = {}  # job -> (home, bytes on each of its ranks)
         self.held_bytes: dict[Rank, int] = {}
         self.weight_bytes: dict[Rank, int] = {}  # of the parts that are resident or on their way
@@ -33,6 +38,7 @@ class Pool:
             self.join(info, checkpoint.resident[info.rank])
             for part, size in checkpoint.loading[info.rank].items():
                 self.load(info.rank, part, size)
+            self.failed[info.rank].update(checkpoint.failed.get(info.rank, {}))
         for running in checkpoint.running:
             self.start(running)
         for job, (group, size) in checkpoint.held.items():
@@ -44,6 +50,7 @@ class Pool:
         self.ranks[info.rank] = info
         self.resident[info.rank] = dict(parts)
         self.loading[info.rank] = {}
+        self.failed[info.rank] = {}
         self.held_bytes[info.rank] = 0
         self.weight_bytes[info.rank] = sum(parts.values())
         self.draining.discard(info.rank)
@@ -55,7 +62,7 @@ class Pool:
         for job in [job for job, (home, _) in self.held.items() if rank in home]:
             self.forget(job)
         self._occupy(rank)
-        for table in (self.ranks, self.resident, self.loading, self.held_bytes, self.weight_bytes):
+        for table in (self.ranks, self.resident, self.loading, self.failed, self.held_bytes, self.weight_bytes):
             table.pop(rank, None)
         self.draining.discard(rank)
         return ended
@@ -105,9 +112,21 @@ class Pool:
         """A part has arrived; one that nobody was waiting for (the rank died since, and has it again) counts for
         nothing."""
         self.resident[rank].setdefault(part, self.loading[rank].pop(part, 0))
+        self.failed[rank].pop(part, None)
 
     def load_failed(self, rank: Rank, part: PartId) -> None:
         self.weight_bytes[rank] -= self.loading[rank].pop(part, 0)
+        self.failed[rank][part] = self.failed[rank].get(part, 0) + 1
+
+    def tries_in_vain(self, rank: Rank, part: PartId) -> bool:
+        """Whether a rank has failed a part `TRIES` times in a row."""
+        return self.failed[rank].get(part, 0) >= TRIES
+
+    def try_once_more(self, part: PartId) -> None:
+        """Where a part was tried in vain, one more failure says so again."""
+        for rank in self.ranks:
+            if self.tries_in_vain(rank, part):
+                self.failed[rank][part] = TRIES - 1
 
     def drop(self, rank: Rank, part: PartId) -> None:
         self.weight_bytes[rank] -= self.resident[rank].pop(part)

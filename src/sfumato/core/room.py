@@ -7,14 +7,16 @@ makes room by dropping weights, beside those of the stage alone. No ranks, no an
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sfumato.core.cost import Work
-from sfumato.core.values import STAGES, Job, Shape, Stage
+from sfumato.core.values import EXACT, STAGES, Job, Rank, Shape, Stage
 from sfumato.core.view import View
 
 _GIB = float(1 << 30)
 _KINDS = 10_000  # that are remembered
 
-Kind = tuple[str, Shape, bool, int, str]
+Kind = tuple[str, Shape, bool, str, int, str]
 
 
 class Room:
@@ -28,12 +30,8 @@ class Room:
     def too_large(self, view: View, job: Job) -> str:
         """Why no rank can hold the job, empty if one could."""
         shortest: tuple[int, str] | None = None
-        for rank, info in view.ranks.items():
-            need, stage = self._need(view, job, info.device)
-            weights = view.weight_bytes(rank)
-            if self._drops:
-                weights = min(weights, _own_bytes(view, job, stage))
-            room = info.memory_bytes - weights
+        for rank in view.ranks:
+            need, room, stage = self._measure(view, job, rank)
             if need <= room:
                 return ""
             reason = (
@@ -41,16 +39,33 @@ class Room:
             )
             shortest = min(shortest or (need - room, reason), (need - room, reason))
         smaller = "a smaller size or fewer frames" if job.shape.frames > 1 else "a smaller size"
+        smaller += "" if job.request.quality == EXACT else f", or for quality {EXACT}"
         return f"{shortest[1]}; ask for {smaller}" if shortest else ""
+
+    def holds(self, view: View, job: Job, rank: Rank) -> bool:
+        """Whether a rank could hold the job."""
+        need, room, _ = self._measure(view, job, rank)
+        return need <= room
+
+    def _measure(self, view: View, job: Job, rank: Rank) -> tuple[int, int, Stage]:
+        """The most bytes that the job takes, those that the rank has for it, and in which stage."""
+        info = view.ranks[rank]
+        need, stage = self._need(view, job, info.device)
+        weights = view.weight_bytes(rank)
+        if self._drops:
+            weights = min(weights, _own_bytes(view, job, stage))
+        return need, info.memory_bytes - weights, stage
 
     def _need(self, view: View, job: Job, device: str) -> tuple[int, Stage]:
         """The most bytes that a rank of the device takes for the job, and in which stage."""
-        kind = (job.request.model, job.shape, job.request.guided, len(view.ranks), device)
+        request = job.request
+        kind = (request.model, job.shape, request.guided, request.quality, len(view.ranks), device)
         known = self._needs.get(kind)
         if known is None:
             if len(self._needs) >= _KINDS:
                 self._needs.clear()
-            held = view.costs.held_bytes(job, view.models[job.request.model])
+            begun = replace(job, stage=Stage.ENCODE)  # whatever stage is asked about first
+            held = view.costs.held_bytes(begun, view.models[request.model])
             peaks = [(view.costs.peak_bytes(_work(view, job, stage, device)), stage) for stage in STAGES]
             most, stage = max(peaks, key=lambda peak: peak[0])
             known = self._needs[kind] = held + most, stage

@@ -71,6 +71,7 @@ class State:
             held=dict(pool.held),
             arrived=self.backlog.arrived,
             ended=dict(self.backlog.ended),
+            failed={rank: dict(parts) for rank, parts in pool.failed.items() if parts},
         )
 
     def restore(self, checkpoint: Checkpoint, memo: Any) -> None:

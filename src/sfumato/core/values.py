@@ -45,7 +45,7 @@ class JobState(StrEnum):
     LATE = "late"  # delivered after its deadline
     REJECTED = "rejected"  # refused at admission
     CANCELLED = "cancelled"  # by its client
-    FAILED = "failed"  # a chunk raised; the reason is in the outcome
+    FAILED = "failed"  # a chunk raised, or its weights cannot be loaded; the reason is in the outcome
 
 
 class Shape(Value, frozen=True, kw_only=True):

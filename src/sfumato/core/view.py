@@ -71,6 +71,10 @@ class View:
     def loading(self, rank: Rank) -> Collection[PartId]:
         return self._pool.loading[rank]
 
+    def failed(self, rank: Rank) -> Mapping[PartId, int]:
+        """How many loads of a part have failed in a row on a rank, where any has."""
+        return self._pool.failed[rank]
+
     def weight_bytes(self, rank: Rank) -> int:
         """Memory taken by weights, also those on their way."""
         return self._pool.weight_bytes[rank]

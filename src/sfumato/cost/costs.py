@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sfumato.core.cost import Overheads, Work
-from sfumato.core.values import Group, Job, ModelSpec, PartId, Rank, Shape, Stage
+from sfumato.core.values import EXACT, Group, Job, ModelSpec, PartId, Rank, Shape, Stage
 from sfumato.cost import estimates
 from sfumato.cost.correction import BOUND, SPREAD, Correction
 from sfumato.cost.latency import Latency, fit
@@ -54,6 +54,7 @@ class ProfileCosts:
         self._entries: dict[Work, Entry] = {}
         self._latencies: dict[tuple[str, str, int, bool], Latency | None] = {}
         self._held: dict[tuple[str, Stage, Shape], int] = {}
+        self._reusing: dict[tuple[str, Shape, str, bool], int] = {}
         self._peaks: dict[Work, int] = {}
         stated = self._overheads.launch_s
         self._gaps = {
@@ -114,8 +115,21 @@ class ProfileCosts:
         return self._overheads.load_s + part_bytes / self._overheads.load_bytes_s
 
     def held_bytes(self, job: Job, model: ModelSpec) -> int:
-        """As measured for the nearest larger shape, on whatever device, else by the rule."""
-        return self._state_bytes(model.name, job.stage, job.shape)
+        """As measured for the nearest larger shape, on whatever device, else by the rule.
+
+        Below exact, until decode, as measured for that quality, else the same and what steps keep by the rule.
+        """
+        request = job.request
+        if request.quality == EXACT or job.stage is Stage.DECODE:
+            return self._state_bytes(model.name, job.stage, job.shape)
+        key = (model.name, job.shape, request.quality, request.guided)
+        known = self._reusing.get(key)
+        if known is None:
+            rule = self._state_bytes(model.name, job.stage, job.shape) + estimates.reuse_bytes(
+                job.shape, guided=request.guided
+            )
+            known = self._reusing[key] = self._measured_state(model.name, job.stage, job.shape, request.quality, rule)
+        return known
 
     def peak_bytes(self, work: Work) -> int:
         """As measured for the nearest larger setting, else by the rule."""
@@ -202,19 +216,20 @@ class ProfileCosts:
     def _state_bytes(self, model: str, stage: Stage, shape: Shape) -> int:
         known = self._held.get((model, stage, shape))
         if known is None:
-            known = self._held[model, stage, shape] = self._measured_state(model, stage, shape)
+            rule = estimates.held_bytes(shape)
+            known = self._held[model, stage, shape] = self._measured_state(model, stage, shape, EXACT, rule)
         return known
 
-    def _measured_state(self, model: str, stage: Stage, shape: Shape) -> int:
+    def _measured_state(self, model: str, stage: Stage, shape: Shape, quality: str, rule: int) -> int:
         stage = Stage.DECODE if stage is Stage.DECODE else Stage.DIFFUSE  # encode makes what the steps keep
         covering = [
             held.bytes
             for (name, _), profile in self._profiles.items()
             if name == model
             for held in profile.held
-            if held.stage is stage and _pixels(held.shape) >= _pixels(shape)
+            if held.stage is stage and held.quality == quality and _pixels(held.shape) >= _pixels(shape)
         ]
-        return min(covering, default=estimates.held_bytes(shape))
+        return min(covering, default=rule)
 
     def _peak(self, work: Work) -> int:
         profile = self._profiles.get((work.model, work.device))

@@ -25,6 +25,10 @@ CPU_SPEED, GPU_SPEED = 3e10, 2e14
 LAUNCH_S = 0.002  # of a model pass that has next to nothing to compute
 PROMPT_TOKENS = 256
 PIXELS_A_TOKEN = 256  # 8 x 8 of the VAE, 2 x 2 of the patches
+# Bytes a token of one pass, kept between steps that are reused: what the first block adds, what the others do and how
+# that changes (models/reuse_kept), in 16 bit and as wide as Wan 14B, the widest model that is served.
+REUSE_BYTES = 3 * 5120 * 2
+TEXT_TOKENS = 512  # at most, where they go through the blocks beside the picture's
 # Operations a pixel of a VAE decoder a parameter: 2.5 million for the 50 million parameters of the usual one.
 VAE_OPERATIONS = 0.05
 BYTES_A_PARAMETER = 2
@@ -116,6 +120,16 @@ def held_bytes(shape: Shape) -> int:
     """A job's state between chunks: a latent of 16 channels in 32 bit, twice more as the sampler's history, and 4 MiB
     of conditioning."""
     return (4 << 20) + latent_bytes(shape) * 3
+
+
+def reuse_bytes(shape: Shape, *, guided: bool) -> int:
+    """What a job below exact keeps between steps on top of `held_bytes`, a guided one for each of its two passes.
+
+    For rules that reuse all tokens of a request or none, as those of checkpoints without a fitted one do. One that was
+    fitted to judge each token keeps the keys and values of all blocks besides: such a model needs a profile.
+    """
+    tokens = shape.height * shape.width * latent_frames(shape) // PIXELS_A_TOKEN + TEXT_TOKENS
+    return tokens * REUSE_BYTES * (2 if guided else 1)
 
 
 def latent_bytes(shape: Shape) -> int:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from sfumato.core.values import PartId, Shape, Stage, Value
+from sfumato.core.values import EXACT, PartId, Shape, Stage, Value
 from sfumato.errors import ProfileError
 
 Kind = Literal["measured", "published", "modelled"]
@@ -96,9 +96,18 @@ class Peak(Measured, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class Held(Sized, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Bytes that a job keeps between two units of a stage; a decode may keep more than the steps before it."""
+    """Bytes that a job keeps between two units of a stage; a decode may keep more than the steps before it.
+
+    With a `quality` below exact steps also keep what stands in for the next ones.
+    """
 
     bytes: Bytes
+    quality: str = EXACT
+
+    @property
+    def key(self) -> tuple[Stage, Shape, str]:
+        """What there is one weight for."""
+        return self.stage, self.shape, self.quality
 
 
 class Profile(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

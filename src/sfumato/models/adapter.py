@@ -233,6 +233,7 @@ class Adapter(Model):
     @torch.inference_mode()
     def decode(self, state: State, group: Group | None = None) -> bool:
         progress = cast("Progress", state)
+        progress.shed()  # no step follows that could use it
         alone = group is None or group.size == 1
         pixels, last = self.decode_unit(progress) if alone else self.decode_rows(progress, cast("Group", group))
         progress.frames.append(_to_uint8(pixels))

@@ -13,7 +13,7 @@ from math import ceil, inf
 
 from msgspec.structs import replace
 
-from sfumato.core.values import Group, Shape, Stage
+from sfumato.core.values import EXACT, Group, Shape, Stage
 from sfumato.models.family import Payload, Task
 from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench, Timed
@@ -22,6 +22,7 @@ from sfumato.profiling.grid import Setting
 CHUNK_S = 0.05  # short enough for many samples, long enough that the clock does not count
 WARM_UP = 2  # chunks of a step, thrown away: the first of new jobs is slow, the second says how many steps fill a chunk
 LONG_S = 5 * CHUNK_S  # a step that fills a chunk, however cold it was
+REUSED_STEPS = 3  # after the first everything is kept that is ever kept; the others show that it grows no more
 WORDS = "a lighthouse at dusk"
 
 
@@ -123,13 +124,14 @@ class Crew:
 
 
 async def weighed(offer: Offer, bench: Bench, setting: Setting) -> Sequence[Timed]:
-    """One chunk of fresh jobs on every group, weighed: a step, or the whole of another stage.
+    """One chunk of fresh jobs on every group, weighed: a step (some of a quality below exact), or all of another stage.
 
     Weighing spoils the times. Decoding takes the same for guided jobs, but what those hold meanwhile is more.
     """
     heaviest = replace(setting, guided=setting.guided or setting.stage is Stage.DECODE)
     crews = [Crew(offer, bench, heaviest, group) for group in bench.groups(setting.degree)]
-    units = offer.spec.units(setting.stage, setting.shape, 1)
+    steps = 1 if setting.quality == EXACT else min(REUSED_STEPS, offer.max_steps)
+    units = offer.spec.units(setting.stage, setting.shape, steps)
     try:
         for crew in crews:
             crew.begin()
@@ -147,5 +149,5 @@ def task_of(offer: Offer, setting: Setting, shape: Shape) -> Task:
     guidance = offer.default_guidance if setting.guided == offer.guided(offer.default_guidance) else None
     if guidance is None:
         guidance = 3.0 if setting.guided else 1.0
-    payload = Payload(prompt=WORDS, guidance=guidance)
+    payload = Payload(prompt=WORDS, guidance=guidance, quality=setting.quality)
     return Task(id="", shape=shape, steps=offer.max_steps, seed=0, payload=payload)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from sfumato.core.values import Shape, Stage, Value
 from sfumato.errors import ConfigError
+from sfumato.models.family import Quality
 from sfumato.models.offer import Offer, Range
 
 
@@ -37,7 +38,10 @@ GRIDS = {
 
 
 class Setting(Value, frozen=True, kw_only=True):
-    """One point to measure: a batch of equals, or with `others` of `shape` and these."""
+    """One point to measure: a batch of equals, or with `others` of `shape` and these.
+
+    A `quality` below exact is for what its steps keep: nothing else of it is in a profile's points.
+    """
 
     stage: Stage
     shape: Shape
@@ -46,6 +50,7 @@ class Setting(Value, frozen=True, kw_only=True):
     guided: bool = False
     cfg: int = 1
     others: tuple[Shape, ...] = ()
+    quality: Quality = "exact"
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -93,6 +98,20 @@ def grid(offer: Offer, density: str = "quick", ranks: int = 1) -> tuple[Setting,
         if shape in ends or (chosen.middle and usual):
             settings |= dict.fromkeys(_together(offer, shape, ranks))
     return (*settings, *_mixed(offer, chosen, shapes))
+
+
+def reusing(offer: Offer, density: str = "quick") -> tuple[Setting, ...]:
+    """Steps of the qualities below exact, at the default shape and the largest: for what they keep.
+
+    With two passes where the model has them, which keep twice as much as one.
+    """
+    shapes = dict.fromkeys((offer.default_shape, shapes_of(offer, GRIDS[density])[-1]))
+    below = [quality for quality in offer.qualities if quality != "exact"]
+    return tuple(
+        Setting(stage=Stage.DIFFUSE, shape=shape, guided=not offer.distilled, quality=quality)
+        for shape in shapes
+        for quality in below
+    )
 
 
 def _steps(offer: Offer, chosen: Grid, shape: Shape, *, batched: bool) -> list[Setting]:

@@ -24,7 +24,7 @@ from sfumato.errors import ConfigError, ProfileError
 from sfumato.models.offer import Offer
 from sfumato.profiling.bench import Bench
 from sfumato.profiling.crews import timed, weighed
-from sfumato.profiling.grid import GRIDS, Setting, grid
+from sfumato.profiling.grid import GRIDS, Setting, grid, reusing
 from sfumato.profiling.reuse import with_reuse
 from sfumato.profiling.weights import with_weight
 
@@ -81,6 +81,11 @@ async def measure(
             profile = with_weight(profile, setting, chunks)
             write_profile(campaign.path, profile)
         progress(Step(done=done, total=len(visits), setting=setting, point=point))
+    kept = {held.key for held in profile.held}
+    for setting in reusing(offer, campaign.density):
+        if (setting.stage, setting.shape, setting.quality) not in kept:
+            profile = with_weight(profile, setting, await weighed(offer, bench, setting))
+            write_profile(campaign.path, profile)
     profile = await _measure_loads(offer, bench, profile)
     profile = await with_reuse(offer, bench, profile)
     write_profile(campaign.path, profile)

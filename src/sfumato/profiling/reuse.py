@@ -38,8 +38,8 @@ async def _steps_s(offer: Offer, bench: Bench, quality: Quality) -> float:
     """Seconds of all steps of a request on every rank, added up."""
     shape, steps = offer.default_shape, offer.default_steps
     usual = offer.guided(offer.default_guidance)
-    task = task_of(offer, Setting(stage=Stage.DIFFUSE, shape=shape, guided=usual), shape)
-    task = replace(task, steps=steps, payload=replace(task.payload, quality=quality))
+    task = task_of(offer, Setting(stage=Stage.DIFFUSE, shape=shape, guided=usual, quality=quality), shape)
+    task = replace(task, steps=steps)
     crews = [(group, (bench.accept(offer.name, task),)) for group in bench.groups(1)]
     try:
         await bench.run(Stage.ENCODE, 1, crews)

@@ -5,7 +5,8 @@ over the ranks that have its weights or get them; who waits makes it grow, the f
 free rank loads what it lacks of the stage under the most pressure. Where its memory is short, parts make room that are
 under less than half that pressure, and only if the load takes less than half of the work that the rank would take over.
 Progress without a snapshot keeps its weights. Loads run beside chunks; a rank that drops something sits this plan out.
-What is loaded leaves room for the chunks of all that is there: weights without that are as good as absent.
+What is loaded leaves room for the chunks of all that is there: weights without that are as good as absent. So are those
+on their way where they failed to load before: another rank tries them too, but only for who is there already.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ class Exchange:
             (name, stage): model.stage(stage).parts for name, model in view.models.items() for stage in STAGES
         }
         self._sizes = {part: size for model in view.models.values() for part, size in model.part_bytes.items()}
-        self._there = {rank: {*view.resident(rank), *view.loading(rank)} for rank in view.ranks}
+        self._there = {
+            rank: {*view.resident(rank), *(part for part in view.loading(rank) if part not in view.failed(rank))}
+            for rank in view.ranks
+        }
+        self._failed = {part for rank in view.ranks for part in view.failed(rank)}
         self._work: dict[Key, float] = {}
         self._wide: dict[Key, int] = {}
         self._chunk: dict[Key, int] = {}
@@ -110,7 +115,7 @@ class Exchange:
         rate = load.count_at(self._view.now, horizon_s) / (10 * horizon_s) if horizon_s else 0.0
         for stage in STAGES:
             key = load.model, stage
-            if self._parts.get(key):
+            if self._parts.get(key) and self._failed.isdisjoint(self._parts[key]):
                 self._work[key] = self._work.get(key, 0.0) + rate * load.work * PATIENT * self._load_s(key)
 
     def _load_s(self, key: Key, there: Collection[PartId] = (), device: str = "") -> float:
@@ -133,7 +138,8 @@ class Exchange:
             self._there[rank].discard(part)
         for part in absent:
             self.loads.append(Load(rank=rank, part=part))
-            self._there[rank].add(part)
+            if part not in self._view.failed(rank):
+                self._there[rank].add(part)
         return True
 
     def _why(self, rank: Rank, key: Key, gone: Sequence[PartId]) -> str:

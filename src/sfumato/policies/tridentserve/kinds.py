@@ -1,7 +1,7 @@
 """What the Profiler of TridentServe knows of a request: seconds and bytes of its stages, which degrees are efficient.
 
-Requests of one kind (model, shape, steps, guidance) on one kind of device share a `Kind`, read off the cost model once
-a plan. A stage is a letter, as in the paper: E, D, C for encode, diffuse, decode.
+Requests of one kind (model, shape, steps, guidance, quality) on one kind of device share a `Kind`, read off the cost
+model once a plan. A stage is a letter, as in the paper: E, D, C for encode, diffuse, decode.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Kinds:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._known: dict[tuple[str, Shape, int, bool, str], Kind] = {}
+        self._known: dict[tuple[str, Shape, int, bool, str, str], Kind] = {}
         self._parts: dict[tuple[str, str], dict[PartId, int]] = {}
 
     def of(self, job: Job, device: str) -> Kind:
         request = job.request
-        key = (request.model, job.shape, job.steps, request.guided, device)
+        key = (request.model, job.shape, job.steps, request.guided, request.quality, device)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = self._read(job, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from msgspec.structs import replace
 
@@ -13,6 +14,8 @@ from sfumato.core.events import AnyEvent, Arrived, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
 from sfumato.core.values import Group, RankInfo, Request
+from sfumato.policies.sfumato.free import Free
+from sfumato.policies.sfumato.parts import Part
 from sfumato.policies.sfumato.residuals import Residuals
 from sfumato.sim import Simulation
 from tests.costs import MODELS, PARTS, PlainCosts
@@ -99,3 +102,18 @@ def test_beside_a_slow_rank_the_others_are_known_to_keep_their_pace() -> None:
     """The cost model has one factor for all ranks: with a slow one among them it has the others too slow."""
     assert Residuals(ranks=((0, -0.25), (1, -0.25), (2, 0.85))).usual == 0.78
     assert Residuals().usual == 1.0
+
+
+def test_a_narrow_group_moves_off_a_machine_that_is_free_as_a_whole() -> None:
+    def picked(busy: set[int], degree: int) -> Group | None:
+        part = Part(ranks=tuple(range(8)), device="cpu", slow=1.0, nodes=((0, 1, 2, 3), (4, 5, 6, 7)))
+        places = SimpleNamespace(where={rank: (0, rank // 4) for rank in part.ranks})
+        view = SimpleNamespace(free=[rank for rank in part.ranks if rank not in busy], can_run=lambda job, rank: True)
+        kinds, memory = [SimpleNamespace(across=(False,))], SimpleNamespace(ample=True)
+        free = Free(view, (part,), places, kinds, memory)  # type: ignore[arg-type]
+        return free.group(SimpleNamespace(kind=0, job=SimpleNamespace(home=(5,))), 0, degree)  # type: ignore[arg-type]
+
+    assert picked({0}, 1) == (1,)
+    assert picked({0}, 4) == (4, 5, 6, 7)
+    assert picked({0, 7}, 1) == (5,)
+    assert picked({0, 1, 2, 3}, 1) == (5,)

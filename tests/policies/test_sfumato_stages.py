@@ -13,7 +13,7 @@ from sfumato.core.serving import Serving
 from sfumato.core.values import Chunk, RankInfo, Request, Stage
 from sfumato.sim import Simulation
 from tests.costs import LARGE, MODELS, PARTS, SMALL, PlainCosts
-from tests.policies.small import image
+from tests.policies.small import SharedCosts, image, run
 
 
 class TextTogether(PlainCosts):
@@ -61,3 +61,11 @@ def test_a_decode_that_more_ranks_do_not_speed_up_stays_on_one() -> None:
             return super().unit_s(replace(work, degree=1) if work.stage is Stage.DECODE else work)
 
     assert {len(chunk.group) for chunk in chunks(Stage.DECODE, 2, Whole(), image("a", 60.0))} == {1}
+
+
+def test_text_is_encoded_before_its_turn_so_that_its_request_shares_the_steps_of_others() -> None:
+    """Alone on a rank, the less urgent request would have waited for the end of the other's steps."""
+    for slo_s in (2.3, 6.0):
+        found = run("sfumato", 1, image("a", slo_s), image("b", 30.0, at=0.1), costs=SharedCosts())
+        assert any(len(launch.chunk.jobs) == 2 for _, launch in found.starts)
+        assert found.met == {"a", "b"}

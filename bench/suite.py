@@ -44,14 +44,14 @@ OTHERS = (*(name for name in POLICIES if name != OURS), *VARIANTS)
 QUICK_OTHERS = ("tetriserve", "genserve", "tridentserve", "patchedserve", "srtf", "static")
 
 
-def measure(quick: bool, factor: float = 1.0, part: float = 1.0) -> Result:
+def measure(quick: bool, factor: float = 1.0, part: float = 1.0, *, rates_too: bool = True) -> Result:
     others = QUICK_OTHERS if quick else OTHERS
     files = [path for path in sorted(FOLDER.glob("*.toml")) if _is_in(path, quick)]
     bases = {path.stem: _base(path, factor, part, quick=quick) for path in files}
     spent: list[float] = []
     places = [place for file, base in bases.items() for place in _places(file, base, (OURS, *others), spent)]
     ranked = {file: _ranked([place for place in places if place.file == file], others) for file in bases}
-    rates = {} if quick or part < 1.0 else edges_of(bases, ranked)
+    rates = edges_of(bases, ranked) if rates_too and not quick and part == 1.0 else {}
     details = {
         "modelled_factor": factor,
         "part": part,
@@ -119,12 +119,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a point of some workloads, 200 requests: a look")
     parser.add_argument("--modelled-factor", type=float, default=1.0)
     parser.add_argument("--part", type=float, default=1.0, help="of the seeds; without the search for rates")
+    parser.add_argument("--no-rates", action="store_true", help="without the search for rates")
     parser.add_argument("--page", action="store_true", help="play nothing")
     given = parser.parse_args()
     factor = given.modelled_factor
     if not given.page:
         name = "suite" if factor == 1.0 else f"suite-modelled-{factor:g}"
-        run(name, lambda quick: measure(quick, factor, given.part), quick=given.quick)
+        run(name, lambda quick: measure(quick, factor, given.part, rates_too=not given.no_rates), quick=given.quick)
     if not given.quick:
         write_page()
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from sfumato.core.policy import Plan
-from sfumato.core.values import Chunk, Group, Job
+from sfumato.core.values import Chunk, Group, Job, Stage
 from sfumato.core.view import View
 from sfumato.policies.sizes import Rule, degree_for
 from sfumato.policies.whole import usable, whole_stages
@@ -49,8 +49,15 @@ class Bucketed:
             return Plan()
         buckets = split(usable(view), self._options.buckets)
         queues: dict[Bucket, list[Job]] = {bucket: [] for bucket in buckets}
+        able: dict[tuple[str, Stage], list[Bucket]] = {}  # of all jobs that are bound to no rank
         for job in view.ready():
-            queues[_bucket(view, job, buckets, degree_for(job.shape, self._options.rule))].append(job)
+            if job.done > job.saved:
+                there = _able(view, job, buckets)
+            else:
+                kind = job.request.model, job.stage
+                there = able[kind] = able.get(kind) or _able(view, job, buckets)
+            wanted = degree_for(job.shape, self._options.rule)
+            queues[next((bucket for bucket in there if bucket.degree <= wanted), there[-1])].append(job)
         launches: list[Chunk] = []
         for bucket, queue in queues.items():
             launches += whole_stages(view, queue, bucket.ranks, partial(_degree, bucket), overtake=False)
@@ -83,7 +90,7 @@ def _degree(bucket: Bucket, _: Job) -> int:
     return bucket.degree
 
 
-def _bucket(view: View, job: Job, buckets: Sequence[Bucket], wanted: int) -> Bucket:
+def _able(view: View, job: Job, buckets: list[Bucket]) -> list[Bucket]:
+    """The buckets with ranks enough that can run a job; all, if none can."""
     least = min(view.models[job.request.model].stage(job.stage).degrees)
-    able = [b for b in buckets if sum(view.can_run(job, rank) for rank in b.ranks) >= least] or buckets
-    return next((bucket for bucket in able if bucket.degree <= wanted), able[-1])
+    return [b for b in buckets if sum(view.can_run(job, rank) for rank in b.ranks) >= least] or buckets

@@ -81,6 +81,14 @@ def test_one_long_wait_hardly_shows() -> None:
     assert 0.0 < starts.late_s <= BOUND_S / 10
 
 
+def test_a_cost_model_takes_up_what_another_has_learnt_of_launches() -> None:
+    costs, other = ProfileCosts([PROFILE]), ProfileCosts([PROFILE])
+    said = costs.start_s(STEP, (0,), (None,))
+    costs.observe(STEP, 0, 1, costs.unit_s(STEP), said + 0.01)
+    other.restore(costs.state())
+    assert other.start_s(STEP, (0,), (None,)) == costs.start_s(STEP, (0,), (None,)) > said
+
+
 def test_what_was_learnt_survives_a_checkpoint() -> None:
     starts, other = Starts(), Starts()
     for _ in range(10):

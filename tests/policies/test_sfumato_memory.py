@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from sfumato.assemble import policy_named
@@ -13,7 +14,7 @@ from sfumato.core.cost import Costs, Work
 from sfumato.core.events import AnyEvent, Arrived, ChunkDone, Loaded, LoadFailed, Progress, Woke, WorkerLost, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
-from sfumato.core.values import JobState, Outcome, RankInfo, Request, Stage
+from sfumato.core.values import JobState, ModelSpec, Outcome, RankInfo, Request, Stage
 from sfumato.cost import Profile, ProfileCosts
 from sfumato.cost.profile import Held, Peak, Point
 from sfumato.sim import Simulation
@@ -33,11 +34,12 @@ class World:
         requests: Sequence[Request],
         costs: Costs,
         events: Sequence[AnyEvent] = (),
+        models: Mapping[str, ModelSpec] = MODELS,
         **options: Any,
     ) -> None:
         self.entries: list[Entry] = []
         serving = Serving(
-            models=MODELS,
+            models=models,
             costs=costs,
             policy=policy_named("sfumato", options),
             fallback=policy_named("fixed"),
@@ -94,6 +96,25 @@ def test_a_request_is_not_weighed_by_another_that_decodes_while_ranks_are_new_to
     world = World([(tight, IMAGE), (tight, IMAGE)], requests, Slow(), lost)
     assert {outcome.state for outcome in world.outcomes.values()} == {JobState.DONE}
     assert len(world.outcomes) == 5
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_texts_are_encoded_together_only_of_as_many_as_can_all_go_on(room: int) -> None:
+    """Beside the weights and a step there is room for the state of so many jobs; their texts alone would all fit."""
+    spec = MODELS["image"]
+    texts = {"image": replace(spec, encode=replace(spec.encode, max_batch=8, packs=True))}
+    tight = (100 + 1000 + 50) + 4000 + 10 * room + 5
+
+    class Together(Hungry):
+        def unit_s(self, work: Work) -> float:
+            return 0.5 if work.stage is Stage.ENCODE else super().unit_s(work)
+
+    requests = [image(f"r{n}", 60.0, steps=2) for n in range(8)]
+    world = World([(tight, IMAGE)], requests, Together(), models=texts)
+    assert {outcome.state for outcome in world.outcomes.values()} == {JobState.DONE}
+    assert len(world.outcomes) == 8
+    encodes = [launch.chunk for launch in world.commands(Launch) if launch.chunk.stage is Stage.ENCODE]
+    assert max(len(chunk.jobs) for chunk in encodes) == room
 
 
 def test_a_rank_that_has_room_loads_what_is_asked_for() -> None:

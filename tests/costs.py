@@ -57,7 +57,7 @@ class PlainCosts:
     def peak_bytes(self, work: Work) -> int:
         return 100 * len(work.shapes)
 
-    def observe(self, work: Work, rank: int, units: int, seconds: float, late_s: float = 0.0) -> None:
+    def observe(self, work: Work, rank: int, units: int, seconds: float, start_s: float | None = None) -> None:
         predicted = units * self.unit_s(work)
         if predicted > 0:
             self.factor += 0.125 * (seconds / predicted - 1) * self.factor

@@ -80,6 +80,7 @@ def test_a_rank_that_has_gone_on_counts_as_launched_with_nothing_to_start() -> N
     assert isinstance(follows, Launch)
     assert (follows.seq, follows.follows, follows.start_s) == (2, True, 0.0)
     assert (follows.chunk.stage, follows.chunk.units, follows.sources) == (Stage.DIFFUSE, 2, ((0,),))
+    assert not world.view().running[2].stays, "nothing is learnt of how launches begin from what was not launched"
     (rest,) = world.handle([done(2, 3.0, 2, onward=False)])
     assert isinstance(rest, Launch)
     assert (rest.seq, rest.chunk.units, rest.chunk.onward) == (3, 2, 1)

@@ -174,6 +174,15 @@ def test_a_request_that_only_its_quality_makes_too_large_is_refused_and_told_so(
     assert "or for quality exact" in reply.reason
 
 
+def test_a_request_that_would_be_too_large_at_any_quality_is_not_told_to_ask_for_another() -> None:
+    serving, _ = world(Plan(), strict=True, memory=1_200)
+    asked = Request(id="f", model="image", shape=SMALL, steps=4, arrived_at=1.0, quality="fast")
+    (reply,) = serving.handle([Arrived(at=1.0, request=asked)])
+    assert isinstance(reply, Reply)
+    assert reply.outcome.state is JobState.REJECTED
+    assert "quality" not in reply.outcome.reason
+
+
 def test_with_an_illegal_fallback_too_nothing_is_planned_and_the_server_goes_on() -> None:
     serving, entries = world(ILLEGAL["nobody"], strict=False)
     serving._fallback = Scripted(ILLEGAL["an unknown job"])

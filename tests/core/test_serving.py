@@ -78,18 +78,31 @@ def test_a_lost_worker_sends_its_job_back_to_the_snapshot_that_the_driver_knows_
     assert (again.chunk.units, again.chunk.group, again.sources) == (3, (1,), (None,))
 
 
-def test_the_cost_model_is_told_how_late_a_chunk_began() -> None:
-    world, told = started(), []
+class Wanderer:
+    """Two chunks of a unit on each rank in turn."""
+
+    name = "wanderer"
+    work_conserving = False
+
+    def plan(self, view: View) -> Plan:
+        jobs = list(view.ready())
+        chunks = [Chunk(jobs=(job.id,), stage=job.stage, units=1, group=(job.launches // 2 % 2,)) for job in jobs]
+        return Plan(launches=tuple(chunks))
+
+
+def test_the_cost_model_is_told_what_control_takes_and_not_what_a_move_does() -> None:
+    world, told = serving(Wanderer(), []), []
+    world.handle([WorkerUp(at=0.0, info=RankInfo(rank=rank), parts=PARTS) for rank in range(2)])
 
     class Listening(PlainCosts):
-        def observe(self, work: Work, rank: int, units: int, seconds: float, late_s: float = 0.0) -> None:
-            told.append(late_s)
+        def observe(self, work: Work, rank: int, units: int, seconds: float, start_s: float | None = None) -> None:
+            told.append(start_s)
 
     world._state.costs = Listening()
-    (launch,) = world.handle([request()])
-    assert isinstance(launch, Launch)
-    world.handle([done(1, 1.0 + 0.5 + launch.start_s + 0.25, 1)])
-    assert told == [0.25]
+    world.handle([request()])
+    for seq in range(1, 5):
+        world.handle([done(seq, 1.0 + seq * 0.75, 1)])  # of which the unit takes 0.5
+    assert told == [0.25, 0.25, None, 0.25]
 
 
 def test_a_message_of_a_chunk_that_ended_with_its_worker_is_ignored() -> None:

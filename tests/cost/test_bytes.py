@@ -107,6 +107,8 @@ def test_what_a_quality_keeps_that_was_never_weighed_goes_by_the_rule_beside_the
     assert table.held_bytes(job(64, quality="high", guided=guided), MODEL) == 40 + estimates.reuse_bytes(
         square(64), guided=guided
     )
+    other = estimates.reuse_bytes(square(128), guided=not guided)
+    assert table.held_bytes(job(128, quality="fast", guided=not guided), MODEL) == 40 + other
     moved = table.start_s(work(128, qualities=("fast",)), (1,), [(0,)]) - table.start_s(work(128), (0,), [(0,)])
     assert moved == pytest.approx(Overheads().move_s + 40 / Overheads().move_bytes_s), "what is kept stays behind"
 

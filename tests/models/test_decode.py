@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,21 @@ def test_a_video_decodes_in_the_units_that_its_spec_says_and_shows_its_frames_as
     assert spec.units(Stage.DECODE, LONG, 1) == 5
     assert used.output(short).dtype == np.uint8
     assert used.output(short).shape == (9, 32, 16, 3)
+
+
+def test_a_unit_of_wan_holds_one_cache_and_not_that_of_the_unit_before_too(model: Any) -> None:
+    """At 1280x720 it has gigabytes."""
+    used, alive = model("wan-euler"), []
+    (state,) = used.encode([task(1, 1, 1.0, LONG)])
+    used.decode(state)
+    used.decode(state)
+    kept = [weakref.ref(tensor) for tensor in state.decoding[2] if isinstance(tensor, torch.Tensor)]
+    last = used.pipe.vae.decoder.conv_out
+    hook = last.register_forward_hook(lambda *_: alive.append(sum(one() is not None for one in kept)))
+    used.decode(state)
+    hook.remove()
+    assert len(kept) > 10
+    assert alive == [1], "what the last convolution is about to replace"
 
 
 @pytest.mark.parametrize("forgotten", [False, True], ids=["going on", "begun again"])

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from sfumato.assemble import policy_named
 from sfumato.core.commands import Drop, Launch, Load, Reply
 from sfumato.core.cost import Costs, Work
-from sfumato.core.events import AnyEvent, Arrived, ChunkDone, Loaded, LoadFailed, Progress, Woke, WorkerUp
+from sfumato.core.events import AnyEvent, Arrived, ChunkDone, Loaded, LoadFailed, Progress, Woke, WorkerLost, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
-from sfumato.core.values import JobState, Outcome, RankInfo, Request, Stage
+from sfumato.core.values import JobState, ModelSpec, Outcome, RankInfo, Request, Stage
 from sfumato.cost import Profile, ProfileCosts
 from sfumato.cost.profile import Held, Peak, Point
 from sfumato.sim import Simulation
@@ -32,11 +33,13 @@ class World:
         ranks: Sequence[tuple[int, tuple[str, ...]]],
         requests: Sequence[Request],
         costs: Costs,
+        events: Sequence[AnyEvent] = (),
+        models: Mapping[str, ModelSpec] = MODELS,
         **options: Any,
     ) -> None:
         self.entries: list[Entry] = []
         serving = Serving(
-            models=MODELS,
+            models=models,
             costs=costs,
             policy=policy_named("sfumato", options),
             fallback=policy_named("fixed"),
@@ -47,7 +50,7 @@ class World:
             WorkerUp(at=0.0, info=RankInfo(rank=rank, memory_bytes=memory), parts=parts)
             for rank, (memory, parts) in enumerate(ranks)
         ]
-        script += [Arrived(at=request.arrived_at, request=request) for request in requests]
+        script += [*(Arrived(at=request.arrived_at, request=request) for request in requests), *events]
         self.outcomes = {outcome.request: outcome for outcome in Simulation(serving, costs, script).run()}
 
     def commands(self, kind: type[Any]) -> list[Any]:
@@ -76,6 +79,42 @@ def test_work_that_has_begun_always_finds_the_memory_to_go_on() -> None:
     requests = [image(f"r{n}", 2.0 + n % 3, at=n / 8) for n in range(12)]
     world = World([(tight, IMAGE)] * 2, requests, PlainCosts())
     assert len(world.outcomes) == 12
+
+
+class Slow(Hungry):
+    """As that on one rank, and a second a unit."""
+
+    def unit_s(self, work: Work) -> float:
+        return 1.0
+
+
+def test_a_request_is_not_weighed_by_another_that_decodes_while_ranks_are_new_to_the_planner() -> None:
+    """Beside the weights and a step there is room for the state of one job; a decode alone would let in many."""
+    tight = (100 + 1000 + 50) + 4000 + 15
+    requests = [image("a", 60.0, steps=2), *(image(f"b{n}", 60.0, at=3.75, steps=2) for n in range(4))]
+    lost = [WorkerLost(at=3.5, rank=1)]
+    world = World([(tight, IMAGE), (tight, IMAGE)], requests, Slow(), lost)
+    assert {outcome.state for outcome in world.outcomes.values()} == {JobState.DONE}
+    assert len(world.outcomes) == 5
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_texts_are_encoded_together_only_of_as_many_as_can_all_go_on(room: int) -> None:
+    """Beside the weights and a step there is room for the state of so many jobs; their texts alone would all fit."""
+    spec = MODELS["image"]
+    texts = {"image": replace(spec, encode=replace(spec.encode, max_batch=8, packs=True))}
+    tight = (100 + 1000 + 50) + 4000 + 10 * room + 5
+
+    class Together(Hungry):
+        def unit_s(self, work: Work) -> float:
+            return 0.5 if work.stage is Stage.ENCODE else super().unit_s(work)
+
+    requests = [image(f"r{n}", 60.0, steps=2) for n in range(8)]
+    world = World([(tight, IMAGE)], requests, Together(), models=texts)
+    assert {outcome.state for outcome in world.outcomes.values()} == {JobState.DONE}
+    assert len(world.outcomes) == 8
+    encodes = [launch.chunk for launch in world.commands(Launch) if launch.chunk.stage is Stage.ENCODE]
+    assert max(len(chunk.jobs) for chunk in encodes) == room
 
 
 def test_a_rank_that_has_room_loads_what_is_asked_for() -> None:

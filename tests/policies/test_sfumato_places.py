@@ -105,9 +105,10 @@ def test_beside_a_slow_rank_the_others_are_known_to_keep_their_pace() -> None:
 
 
 def test_a_narrow_group_moves_off_a_machine_that_is_free_as_a_whole() -> None:
-    def picked(busy: set[int], degree: int) -> Group | None:
-        part = Part(ranks=tuple(range(8)), device="cpu", slow=1.0, nodes=((0, 1, 2, 3), (4, 5, 6, 7)))
-        places = SimpleNamespace(where={rank: (0, rank // 4) for rank in part.ranks})
+    def picked(busy: set[int], degree: int, second: int = 8) -> Group | None:
+        nodes = tuple(range(4)), tuple(range(4, second))
+        part = Part(ranks=tuple(range(second)), device="cpu", slow=1.0, nodes=nodes)
+        places = SimpleNamespace(where={rank: (0, rank > 3) for rank in part.ranks})
         view = SimpleNamespace(free=[rank for rank in part.ranks if rank not in busy], can_run=lambda job, rank: True)
         kinds, memory = [SimpleNamespace(across=(False,))], SimpleNamespace(ample=True)
         free = Free(view, (part,), places, kinds, memory)  # type: ignore[arg-type]
@@ -117,3 +118,5 @@ def test_a_narrow_group_moves_off_a_machine_that_is_free_as_a_whole() -> None:
     assert picked({0}, 4) == (4, 5, 6, 7)
     assert picked({0, 7}, 1) == (5,)
     assert picked({0, 1, 2, 3}, 1) == (5,)
+    assert picked({11}, 4, 12) == (4, 5, 6, 7), "home"
+    assert picked({5, 6, 7}, 4, 12) == (0, 1, 2, 3), "a group that needs a whole machine takes it"

@@ -69,3 +69,18 @@ def test_text_is_encoded_before_its_turn_so_that_its_request_shares_the_steps_of
         found = run("sfumato", 1, image("a", slo_s), image("b", 30.0, at=0.1), costs=SharedCosts())
         assert any(len(launch.chunk.jobs) == 2 for _, launch in found.starts)
         assert found.met == {"a", "b"}
+
+
+def test_text_is_not_encoded_before_its_turn_where_that_would_make_others_late() -> None:
+    """Encoding takes half a second; the first request has less than that to spare, or more."""
+
+    class LongText(SharedCosts):
+        def unit_s(self, work: Work) -> float:
+            return 0.5 if work.stage is Stage.ENCODE else super().unit_s(work)
+
+    shared = {}
+    for slo_s in (2.9, 4.5):
+        found = run("sfumato", 1, image("a", slo_s), image("b", 30.0, at=0.6), costs=LongText())
+        shared[slo_s] = any(len(launch.chunk.jobs) == 2 for _, launch in found.starts)
+        assert found.met == {"a", "b"}
+    assert shared == {2.9: False, 4.5: True}

@@ -72,9 +72,9 @@ class Costs(Protocol):
         """Bytes that a chunk takes on each of its ranks while it runs, beyond weights and held state."""
         ...
 
-    def observe(self, work: Work, rank: Rank, units: int, seconds: float, late_s: float = 0.0) -> None:
-        """Fold a measured chunk into the online correction: the seconds of its units, and how much longer than
-        predicted it took to start. A pure function of the sequence of calls.
+    def observe(self, work: Work, rank: Rank, units: int, seconds: float, start_s: float | None = None) -> None:
+        """Fold a measured chunk into the online correction: the seconds of its units, and those before the first one
+        where that was control alone. A pure function of the sequence of calls.
         """
         ...
 

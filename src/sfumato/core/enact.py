@@ -67,8 +67,9 @@ def _begin(state: State, chunk: Chunk, view: View, seq: int, at: float, *, follo
     sources = tuple(job.home for job in jobs)
     start_s = 0.0 if follows else state.costs.start_s(work, chunk.group, sources)
     unit_s = state.costs.unit_s(work)
+    stays = not follows and all(source in (None, chunk.group) for source in sources)
     for job in jobs:
         state.backlog.launch(job.id, seq, chunk.group, at)
         state.pool.hold(job.id, chunk.group, state.costs.held_bytes(job, state.models[job.request.model]))
-    state.pool.start(Running(seq=seq, chunk=chunk, started_at=at, start_s=start_s, unit_s=unit_s))
+    state.pool.start(Running(seq=seq, chunk=chunk, started_at=at, start_s=start_s, unit_s=unit_s, stays=stays))
     return Launch(seq=seq, chunk=chunk, sources=sources, start_s=start_s, unit_s=unit_s, follows=follows)

@@ -155,7 +155,7 @@ def _worker_lost(state: State, rank: int, saved: dict[str, int]) -> None:
 
 def _observe(state: State, running: Running, units: int, event: ChunkDone) -> None:
     """Tell the cost model, unless a member was cancelled: the batch is then not what was priced."""
-    chunk, start_s = running.chunk, event.at - running.started_at - event.seconds
+    chunk = running.chunk
     if all(job in state.backlog.live for job in chunk.jobs):
-        late_s = start_s - running.start_s if running.start_s else 0.0  # what follows a chunk was not launched
-        state.costs.observe(state.view().work(chunk), chunk.group[0], units, event.seconds, late_s)
+        start_s = event.at - running.started_at - event.seconds if running.stays else None
+        state.costs.observe(state.view().work(chunk), chunk.group[0], units, event.seconds, start_s)

@@ -39,7 +39,9 @@ class Room:
             )
             shortest = min(shortest or (need - room, reason), (need - room, reason))
         smaller = "a smaller size or fewer frames" if job.shape.frames > 1 else "a smaller size"
-        smaller += "" if job.request.quality == EXACT else f", or for quality {EXACT}"
+        exact = replace(job, request=replace(job.request, quality=EXACT))
+        if any(self.holds(view, exact, rank) for rank in view.ranks):
+            smaller += f", or for quality {EXACT}"
         return f"{shortest[1]}; ask for {smaller}" if shortest else ""
 
     def holds(self, view: View, job: Job, rank: Rank) -> bool:

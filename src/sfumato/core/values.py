@@ -132,7 +132,10 @@ class Chunk(Value, frozen=True, kw_only=True):
 
 
 class Running(Value, frozen=True, kw_only=True):
-    """A chunk that was launched and has not ended. `seq` is its number, unique and increasing."""
+    """A chunk that was launched and has not ended. `seq` is its number, unique and increasing.
+
+    `stays`: it was launched where its requests were or begin, so that nothing but control comes before its first unit.
+    """
 
     seq: int
     chunk: Chunk
@@ -140,6 +143,7 @@ class Running(Value, frozen=True, kw_only=True):
     start_s: float
     unit_s: float
     halted: bool = False
+    stays: bool = False
 
     @property
     def ends_at(self) -> float:

@@ -98,7 +98,7 @@ class ProfileCosts:
 
     def start_s(self, work: Work, group: Group, sources: Sequence[Group | None]) -> float:
         """The control gap, the switch to another group, and the moves of latents to ranks that do not hold them."""
-        seconds = max(0.0, self._gaps.get((work.model, work.device), self._gap_s) + self._starts.late_s)
+        seconds = max(0.0, self._gap_of(work) + self._starts.late_s)
         for shape, source in zip(work.shapes, sources, strict=True):
             if source is not None and source != group:
                 seconds += self._overheads.switch_s
@@ -106,6 +106,10 @@ class ProfileCosts:
                     state = self._state_bytes(work.model, Stage.DIFFUSE, shape)
                     seconds += self._overheads.move_s + state / self._overheads.move_bytes_s
         return seconds
+
+    def _gap_of(self, work: Work) -> float:
+        """The control gap before anything was learnt."""
+        return self._gaps.get((work.model, work.device), self._gap_s)
 
     def load_s(self, part: PartId, part_bytes: int, device: str) -> float:
         """As measured on this kind of device, else by bytes."""
@@ -138,11 +142,12 @@ class ProfileCosts:
             known = self._peaks[work] = self._peak(work)
         return known
 
-    def observe(self, work: Work, rank: Rank, units: int, seconds: float, late_s: float = 0.0) -> None:
+    def observe(self, work: Work, rank: Rank, units: int, seconds: float, start_s: float | None = None) -> None:
         """Fold a measured chunk into the correction; of one that reused steps, into what reuse is expected to leave."""
         if not self._correct or units <= 0 or seconds <= 0.0:
             return
-        self._starts.observe(late_s)
+        if start_s is not None:
+            self._starts.observe(max(0.0, start_s) - self._gap_of(work))
         entry = self._entries.get(work) or self._enter(work)
         key = (work.model, str(work.stage), work.device)
         ratio = seconds / (units * entry[0])

@@ -125,8 +125,9 @@ def held_bytes(shape: Shape) -> int:
 def reuse_bytes(shape: Shape, *, guided: bool) -> int:
     """What a job below exact keeps between steps on top of `held_bytes`, a guided one for each of its two passes.
 
-    For rules that reuse all tokens of a request or none, as those of checkpoints without a fitted one do. One that was
-    fitted to judge each token keeps the keys and values of all blocks besides: such a model needs a profile.
+    For rules by threshold that reuse all tokens of a request or none, as those of checkpoints without a fitted one do.
+    A learned one keeps as much for each span of blocks, and one that judges each token the keys and values of all
+    blocks besides: such a model needs a profile.
     """
     tokens = shape.height * shape.width * latent_frames(shape) // PIXELS_A_TOKEN + TEXT_TOKENS
     return tokens * REUSE_BYTES * (2 if guided else 1)

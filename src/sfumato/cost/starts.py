@@ -1,7 +1,8 @@
 """How much later than the profile says chunks begin, learnt while serving: machine and policy make control what it is.
 
 Rules: a pure fold of the chunks in their order; one running mean of (measured - predicted without this) for all ranks,
-as they share the controller. What is told moves in steps, else all work would be priced anew at every chunk.
+as they share the controller. What was predicted with it does not enter: of many chunks in flight all would correct what
+the first has, and the mean would swing. What is told moves in steps, else all work would be priced anew at every chunk.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ class Starts:
         self.late_s = self._mean_s = 0.0
 
     def observe(self, late_s: float) -> None:
-        """Fold in a chunk that began this much later than predicted, `late_s` being part of the prediction."""
-        late_s = min(BOUND_S, max(-BOUND_S, self.late_s + late_s))
-        self._mean_s += NEWEST * (late_s - self._mean_s)
+        """Fold in a chunk that began this much later than the profile says."""
+        self._mean_s += NEWEST * (min(BOUND_S, max(-BOUND_S, late_s)) - self._mean_s)
         if abs(self._mean_s - self.late_s) > STEP_S:
             self.late_s = self._mean_s
 

@@ -125,7 +125,7 @@ class Wan(Adapter):
         return self.decode_rows(state, None)
 
     def decode_rows(self, state: Progress, group: Group | None) -> tuple[torch.Tensor, bool]:
-        """The cache of a unit that fails is thrown away with it."""
+        """A unit that fails has spoilt the cache, which the next try makes anew: a copy of it would take gigabytes."""
         place = (group.rank, group.size) if group else (0, 1)
         if state.decoding is None or state.decoding[0] != place:
             latents = self.pipe.vae.post_quant_conv(self._scaled(state.latent))
@@ -133,8 +133,8 @@ class Wan(Adapter):
             for frame in range(state.decoded):  # the cache of another degree holds other rows
                 self._decode_frame(latents, frame, cache, group)
         else:
-            _, latents, kept = state.decoding
-            cache = list(kept)
+            _, latents, cache = state.decoding
+        state.decoding = None
         pixels = self._decode_frame(latents, state.decoded, cache, group)
         state.decoding = place, latents, cache
         return pixels[0].permute(1, 0, 2, 3), state.decoded + 1 == state.latent.shape[2]

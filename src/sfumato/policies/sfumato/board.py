@@ -114,7 +114,7 @@ class Board:
                     in_turn = (outlooks[place] for place in by_urgency(outlooks, others))
                     members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn, self._cfg(seat))
             chunk = self._chunk(seat, members, unit_s)
-            while len(members) > 1 and not self._view.fits(chunk):
+            while len(members) > 1 and not self._fits(chunk, members):
                 members = members[:-1]
                 if len(members) == 1:
                     unit_s = seat.o.step_s(len(seat.group), seat.part)
@@ -128,6 +128,10 @@ class Board:
         jobs = tuple(o.job.request.id for o in members)
         cfg = self._cfg(seat)
         return Chunk(jobs=jobs, stage=seat.o.job.stage, units=min(units, most), group=seat.group, cfg=cfg)
+
+    def _fits(self, chunk: Chunk, members: Sequence[Outlook]) -> bool:
+        """Whether memory holds a batch, and afterwards what each of it has ahead."""
+        return self._view.fits(chunk) and self._memory.takes([o.job for o in members], chunk.group)
 
     def _cfg(self, seat: Seat) -> int:
         """Into how many halves a seat's group is divided."""

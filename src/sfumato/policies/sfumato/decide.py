@@ -207,7 +207,7 @@ class Decision:
             laxity -= float(outlooks.ends_s[place])
             if laxity >= 0.0 and self._shares(outlooks.jobs[place]):
                 first.append(place)
-        return [*first, *(place for place in order if place not in first)]
+        return list(dict.fromkeys((*first, *order)))
 
     def _shares(self, job: Job) -> bool:
         """Whether its steps can be shared."""

@@ -7,10 +7,11 @@ time, so the largest is enough, and paused work never locks the pool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import inf
 
 from sfumato.core.cost import Work
-from sfumato.core.values import STAGES, Job, Rank, Shape, Stage
+from sfumato.core.values import STAGES, Group, Job, Rank, Shape, Stage
 from sfumato.core.view import View
 
 _KINDS = 10_000  # that are remembered
@@ -58,7 +59,8 @@ class Memory:
         self._spare = {rank: view.spare_bytes(rank) for rank in view.free}
         self._taken: dict[Rank, int] | None = None
         largest = max((self._held(job) + sizes.ahead(view, job, 1, view.device) for job in kinds), default=0)
-        self.ample = one_device and min(self._spare.values(), default=0) >= 2 * largest
+        self._most = largest if one_device else inf  # that any one job takes on any rank
+        self.ample = min(self._spare.values(), default=0) >= 2 * self._most
 
     def fits(self, job: Job, degree: int, rank: Rank) -> bool:
         """Whether the job's next chunk may run on a free rank."""
@@ -67,6 +69,18 @@ class Memory:
             return self._bytes.chunk(self._view, job, job.stage, degree, device) <= self._spare[rank]
         ahead = max(self._bytes.ahead(self._view, job, degree, device), self._reserved(rank))
         return self._held(job) + ahead <= self._spare[rank]
+
+    def takes(self, jobs: Sequence[Job], group: Group) -> bool:
+        """Whether free ranks may hold all of these, who share a chunk, so that each can go on there."""
+        for rank in group:
+            fresh = [job for job in jobs if rank not in (job.home or ())]
+            left = self._spare[rank] - sum(map(self._held, fresh))
+            if fresh and left < self._most:
+                device = self._view.ranks[rank].device
+                ahead = [self._bytes.ahead(self._view, job, len(group), device) for job in fresh]
+                if left < max(self._reserved(rank), *ahead):
+                    return False
+        return True
 
     def _reserved(self, rank: Rank) -> int:
         """The largest chunk that a job with memory on the rank still has ahead."""

@@ -41,7 +41,8 @@ class Kind:
 
     def __init__(self, view: View, job: Job, parts: Parts, family: int) -> None:
         model = view.models[job.request.model]
-        self.sample, self.family = job, family
+        self.sample = replace(job, stage=Stage.ENCODE, done=0)  # whatever stage is seen first: all of it is ahead
+        self.family = family
         self.decode_units = model.units(Stage.DECODE, job.shape, job.steps)
         self.works = tuple(tuple(_works(job, model, part)) for part in parts)
         self.across = tuple(_free_across(view, works, part) for works, part in zip(self.works, parts, strict=True))

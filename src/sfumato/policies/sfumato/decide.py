@@ -20,6 +20,7 @@ Its constants are a prototype's (docs/decisions/0005, 0010); none is tuned to a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
 from sfumato.policies.sfumato.board import Board, by_urgency
 from sfumato.policies.sfumato.choices import Choices
-from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
+from sfumato.policies.sfumato.keep import USABLE, Capacity, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
 from sfumato.policies.sfumato.merge import Launched, merged
@@ -191,27 +192,28 @@ class Decision:
         return list(merged(self._view, launches, scales.paces.spans.quantum_s))
 
     def _in_turn(self, places: Ints, free: int) -> list[int]:
-        """Kept work by urgency; but where ranks are short, text is encoded first whose request could then share the
-        steps of others, as long as what it does not share makes none of them late.
+        """Kept work by urgency; but where ranks are short, text is encoded first whose request could then share steps
+        that wait, as long as what it does not share leaves each of them what it is kept by.
 
         While it waited for its turn, there was nobody to share steps with (one GPU of mixed sizes: up to 6 points).
         """
-        outlooks = self._outlooks
+        outlooks, view, family = self._outlooks, self._view, self._scales.paces.family
         order = by_urgency(outlooks, places)
-        encodes = outlooks.stage[order] == CODES[Stage.ENCODE]
-        if len(order) <= free or not encodes.any() or encodes.all():
+        if len(order) <= free:
             return order
-        laxity = float((outlooks.start_by[order] - self._view.now)[~encodes].min())
+        stage, kind = outlooks.stage[order], outlooks.kind[order]
+        encodes = stage == CODES[Stage.ENCODE]
+        joinable = encodes & np.isin(family[kind], family[kind[stage == CODES[Stage.DIFFUSE]]])
+        if not joinable.any():
+            return order
+        spare = outlooks.start_by[order] - view.now - (1.0 - USABLE) * (outlooks.deadline[order] - view.now)
+        laxity = float(spare[~encodes].min())
         first = []
-        for place in np.array(order)[encodes].tolist():
+        for place in np.array(order)[joinable].tolist():
             laxity -= float(outlooks.ends_s[place])
-            if laxity >= 0.0 and self._shares(outlooks.jobs[place]):
+            if laxity >= 0.0 and view.models[outlooks.jobs[place].request.model].diffuse.max_batch > 1:
                 first.append(place)
         return list(dict.fromkeys((*first, *order)))
-
-    def _shares(self, job: Job) -> bool:
-        """Whether its steps can be shared."""
-        return self._view.models[job.request.model].diffuse.max_batch > 1
 
     def _kinds(self) -> list[Job]:
         """A job of every kind that is live."""
@@ -268,11 +270,10 @@ class Decision:
 
 
 def _launch_s(view: View) -> float:
-    """What it takes to begin a chunk where its request is."""
-    for job in view.jobs:
-        work = Work(model=job.request.model, stage=Stage.ENCODE, shapes=(job.shape,), device=view.device)
-        return view.costs.start_s(work, (0,), (None,))
-    return 0.0
+    """What it takes at most to begin a chunk where its request is."""
+    shapes = tuple(job.shape for job in islice(view.jobs, 1))
+    works = (Work(model=name, stage=Stage.ENCODE, shapes=shapes, device=view.device) for name in view.models)
+    return max((view.costs.start_s(work, (0,), (None,)) for work in works), default=0.0) if shapes else 0.0
 
 
 def _standing(o: Outlook) -> str:

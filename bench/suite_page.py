@@ -42,8 +42,8 @@ def page(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
     yield ""
     files = {row["file"] for row in points}
     yield (
-        f"Written by `python -m bench.suite` (commit {suite['commit']}, {suite['date'][:10]}, "
-        f"{suite['seconds'] / 60:.0f} minutes): {len(points)} points of {len(files)} workloads, "
+        f"Written by `python -m bench.suite` (commit {suite['commit']}, {suite['date'][:10]}): "
+        f"{len(points)} points of {len(files)} workloads, "
         f"{min(requests)} requests a point or more, seeds from {details['first_seed']}, all policies paired."
     )
     yield (
@@ -155,6 +155,7 @@ def _policies(points: list[Document], details: Document) -> Iterator[str]:
 
 def _rates(rates: Mapping[str, Document]) -> Iterator[str]:
     if not rates:
+        yield from ("", "The highest rate with 95% in time was not searched for in this run (`--no-rates`).")
         return
     yield from ("", "## The highest rate with 95% in time", "", "As a factor of the file's.", "")
     yield from (f"| workload | {OURS} | best other | | gain |", "|---|---:|---:|---|---:|")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import numpy as np
-
 from sfumato.core.values import Chunk, Group, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.batch import batch_of
 from sfumato.policies.sfumato.free import Free
 from sfumato.policies.sfumato.memory import Memory
+from sfumato.policies.sfumato.order import by_urgency
 from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks
-from sfumato.policies.sfumato.paces import Ints, Paces
+from sfumato.policies.sfumato.paces import Paces
 from sfumato.policies.sfumato.parts import Map, Parts
 
 EFFICIENT = 0.5  # a wider group must use its added ranks at least this well; flat from .45 to .6 in the prototype
@@ -204,13 +203,3 @@ class Board:
         self.seats.append(Seat(o, part, group, most, why))
         self.free.take(part, group)
         return True
-
-
-def by_urgency(outlooks: Outlooks, places: Ints) -> list[int]:
-    """The least laxity first."""
-    if len(places) == 1:
-        return [int(places[0])]
-    start_by, priority = outlooks.start_by[places], outlooks.priority[places]
-    urgent = np.lexsort((-priority, start_by)) if priority.any() else np.argsort(start_by, kind="stable")
-    found: list[int] = places[urgent].tolist()
-    return found

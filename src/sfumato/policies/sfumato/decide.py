@@ -30,14 +30,14 @@ from sfumato.core.policy import Admission, Plan, Reason, Refusal
 from sfumato.core.values import Job, JobState, Rank, Shape, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
-from sfumato.policies.sfumato.board import Board, by_urgency
+from sfumato.policies.sfumato.board import Board
 from sfumato.policies.sfumato.choices import Choices
-from sfumato.policies.sfumato.keep import USABLE, Capacity, guaranteed, kept
+from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
 from sfumato.policies.sfumato.merge import Launched, merged
-from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks, Scales
-from sfumato.policies.sfumato.paces import Ints
+from sfumato.policies.sfumato.order import in_turn, left_over
+from sfumato.policies.sfumato.outlook import Flags, Outlook, Outlooks, Scales
 from sfumato.policies.sfumato.parts import Map
 from sfumato.policies.sfumato.residuals import observed, watch
 from sfumato.policies.sfumato.shares import LEFT_OVER, earned, launch_owed, paid
@@ -170,9 +170,9 @@ class Decision:
         memory = Memory(self._view, self._kinds(), self._bytes, one_device=one_device)
         board = Board(self._view, self._parts, self._map, scales.paces, memory)
         board.free.leave_out(dropping)
-        rest = self._rest((ready & ~keep).nonzero()[0])
+        rest = left_over(outlooks, (ready & ~keep).nonzero()[0], self._view.now, self._choices.aging)
         first = self._launch_owed(board, rest)
-        for place in self._in_turn((ready & keep).nonzero()[0], board.free.left):
+        for place in in_turn(outlooks, self._view, scales.paces.family, (ready & keep).nonzero()[0], board.free.left):
             if not board.free.left:
                 break
             if not board.is_placeless(outlooks, place, int(outlooks.degree[place])):
@@ -191,30 +191,6 @@ class Decision:
             return launches
         return list(merged(self._view, launches, scales.paces.spans.quantum_s))
 
-    def _in_turn(self, places: Ints, free: int) -> list[int]:
-        """Kept work by urgency; but where ranks are short, text is encoded first whose request could then share steps
-        that wait, as long as what it does not share leaves each of them what it is kept by.
-
-        While it waited for its turn, there was nobody to share steps with (one GPU of mixed sizes: up to 6 points).
-        """
-        outlooks, view, family = self._outlooks, self._view, self._scales.paces.family
-        order = by_urgency(outlooks, places)
-        if len(order) <= free:
-            return order
-        stage, kind = outlooks.stage[order], outlooks.kind[order]
-        encodes = stage == CODES[Stage.ENCODE]
-        joinable = encodes & np.isin(family[kind], family[kind[stage == CODES[Stage.DIFFUSE]]])
-        if not joinable.any():
-            return order
-        spare = outlooks.start_by[order] - view.now - (1.0 - USABLE) * (outlooks.deadline[order] - view.now)
-        laxity = float(spare[~encodes].min())
-        first = []
-        for place in np.array(order)[joinable].tolist():
-            laxity -= float(outlooks.ends_s[place])
-            if laxity >= 0.0 and view.models[outlooks.jobs[place].request.model].diffuse.max_batch > 1:
-                first.append(place)
-        return list(dict.fromkeys((*first, *order)))
-
     def _kinds(self) -> list[Job]:
         """A job of every kind that is live."""
         paces = self._scales.paces
@@ -226,19 +202,6 @@ class Decision:
             return -1
         first = next((place for place in rest if self._outlooks.hopeless[place]), -1)
         return first if first >= 0 and launch_owed(self._owed, board, self._outlooks[first]) else -1
-
-    def _rest(self, places: Ints) -> list[int]:
-        """Given-up work (it could still make it), then late work and best effort: least left first, but aging."""
-        if not len(places):
-            return []
-        outlooks = self._outlooks
-        hopeless = outlooks.hopeless[places]
-        deadline = outlooks.deadline[places]
-        since = np.where(np.isinf(deadline), outlooks.arrived[places], deadline)
-        aged_s = self._choices.aging * np.maximum(0.0, self._view.now - since)
-        left = np.where(hopeless, outlooks.fastest_s[places] - aged_s, outlooks.work[places])
-        found: list[int] = places[np.lexsort((left, hopeless))].tolist()
-        return found
 
     # -- what is told --------------------------------------------------------------------------------------------------
 

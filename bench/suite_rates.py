@@ -42,18 +42,21 @@ class Edge(Value, frozen=True, kw_only=True):
 
 
 def edge_of(search: Search) -> Edge:
-    """After the first, a policy is asked only whether it holds more than the best so far."""
+    """The others come first and know nothing of ours: a change of ours leaves what is kept of them.
+
+    After the first of them, a policy is asked only whether it holds more than the best so far.
+    """
     spent: list[float] = []
     held = cache(partial(_holds, search.trial, spent.append))
-    ours = most(partial(held, OURS), within=CLOSE - 1.0)
     best, holder = 0.0, ""
     for policy in search.ranked:
-        start = best * CLOSE or ours or 1.0
+        start = best * CLOSE or 1.0
         if best and not held(policy, start):
             continue
         found = most(partial(held, policy), start=start, within=CLOSE - 1.0)
         if found > best:
             best, holder = found, policy
+    ours = most(partial(held, OURS), start=best or 1.0, within=CLOSE - 1.0)
     return Edge(ours=ours, theirs=best, holder=holder, cpu_s=round(sum(spent), 1))
 
 

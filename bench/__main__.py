@@ -10,6 +10,7 @@ PROGRAMS = (
     "startup",
     "planner",
     "bound",
+    "distance",
     "overhead",
     "pauses",
     "gaps",

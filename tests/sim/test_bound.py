@@ -26,6 +26,7 @@ from sfumato.sim import bound as bound_module
 from sfumato.sim.bound import bound, grid_of, least
 from sfumato.sim.bound_demand import Demand
 from sfumato.sim.bound_prices import Dual
+from sfumato.sim.bound_whole import whole_bound
 from tests.costs import MODELS, PlainCosts
 from tests.worlds import scripts
 
@@ -214,7 +215,9 @@ def test_no_schedule_of_a_small_world_beats_the_bound(
     with pytest.MonkeyPatch.context() as patch:  # also where intervals are merged and time is cut into stretches
         patch.setattr(bound_module, "CELLS", cells)
         patch.setattr(bound_module, "WORK", 3 * cells)
-        most = bound(requests, ranks(*devices), {"image": model}, costs).served
+        loose = bound(requests, ranks(*devices), {"image": model}, costs).served
+    most = whole_bound(requests, ranks(*devices), {"image": model}, costs).served
+    assert most <= loose
     if most < len(requests):
         assert not Schedules(requests, devices, model, costs).reach(most + 1)
 
@@ -310,6 +313,14 @@ def test_a_group_that_no_node_holds_pays_for_its_link() -> None:
     apart = [RankInfo(rank=0, node="a"), RankInfo(rank=1, node="b")]
     assert bound(requests, apart, models(degrees=(2,)), Linked()).served == 0
     assert bound(requests, ranks("cpu", "cpu"), models(degrees=(2,)), Linked()).served == 1
+
+
+def test_nothing_runs_beside_a_group_of_all_ranks() -> None:
+    """Neither is encoded or decoded beside the other's steps: that there are rank-seconds for both is not enough."""
+    pair, world = asked((0.0, 1.4, 1, UNIT), (0.0, 2.5, 2, UNIT)), models(degrees=(2,))
+    assert bound(pair, ranks("cpu", "cpu"), world, RoundCosts()).served == 2
+    assert whole_bound(pair, ranks("cpu", "cpu"), world, RoundCosts()).served == 1
+    assert not Schedules(pair, ["cpu", "cpu"], world["image"], RoundCosts()).reach(2)
 
 
 def test_a_batch_needs_as_many_requests_about() -> None:

@@ -83,7 +83,7 @@ def dual_of(demand: Demand, some: NDArray[Any], edges: Floats) -> Dual:
         np.minimum.at(opens[stage], bunch.of, demand.opens[stage, some])
         np.maximum.at(closes[stage], bunch.of, demand.closes[stage, some])
     needed = np.array([[bool(task.ways) for task in tasks] for tasks in demand.tasks])[kind].T
-    programme = _Programme(bunch.size, needed, _bunched(demand, some, bunch, edges), demand.capacity, edges)
+    programme = Programme(bunch.size, needed, _bunched(demand, some, bunch, edges), demand.capacity, edges)
     for choice in choices(demand, kind, opens, closes, programme.cells, edges):
         programme.offer(choice)
     dual = programme.solve()
@@ -98,7 +98,7 @@ def _bunched(demand: Demand, some: NDArray[Any], bunch: Bunches, edges: Floats) 
     return Cells(who, at, np.bincount(place.reshape(-1), cells.seconds) / bunch.size[who])
 
 
-class _Programme:
+class Programme:
     """minimise c v with A v <= b, v >= 0. Columns: x, then y. Rows: stages of every bunch, cells, capacities."""
 
     def __init__(self, size: Ints, needed: NDArray[np.bool_], cells: Cells, capacity: Floats, edges: Floats) -> None:
@@ -127,18 +127,27 @@ class _Programme:
 
     def solve(self) -> Dual:
         """By HiGHS' dual simplex, which leaves optimal marginals: equal programmes give equal answers."""
-        rows, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))
-        limits = np.concatenate((np.zeros(self._pool), self._supply.ravel()))
-        matrix = coo_array((values, (rows, columns)), shape=(len(limits), self._columns)).tocsc()
-        gain = np.concatenate((-self._size.astype(np.float64), np.zeros(self._columns - len(self._size))))
-        most = np.where(gain < 0, 1.0, np.inf)
+        limits = self._limits()
+        gain, most = self._gain()
         bounds = np.column_stack((np.zeros(self._columns), most))
-        found = linprog(gain, A_ub=matrix, b_ub=limits, bounds=bounds, method="highs-ds")
+        found = linprog(gain, A_ub=self._matrix(len(limits)), b_ub=limits, bounds=bounds, method="highs-ds")
         if found.status != 0:
             raise SfumatoError(f"the offline bound was not solved: {found.message}")
         marginals = np.maximum(0.0, -found.ineqlin.marginals)
         worths = marginals[: self._walls].reshape(3, -1) / self._size
         return Dual(marginals[self._pool :].reshape(self._supply.shape), worths)
+
+    def _limits(self) -> Floats:
+        return np.concatenate((np.zeros(self._pool), self._supply.ravel()))
+
+    def _gain(self) -> tuple[Floats, Floats]:
+        """What is minimised, and the most of each column."""
+        gain = np.concatenate((-self._size.astype(np.float64), np.zeros(self._columns - len(self._size))))
+        return gain, np.where(gain < 0, 1.0, np.inf)
+
+    def _matrix(self, rows: int) -> Any:
+        where, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))
+        return coo_array((values, (where, columns)), shape=(rows, self._columns)).tocsc()
 
     def _put(self, rows: Ints, columns: Ints, values: Floats | float) -> None:
         self._entries.append((rows, columns, np.broadcast_to(np.asarray(values, dtype=np.float64), rows.shape)))

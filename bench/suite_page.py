@@ -29,11 +29,11 @@ def write_page() -> None:
     if suite is None:
         raise SystemExit("bench.suite: there are no results yet; run it without --page")
     others = {name: found for name in ("0.7", "1.3") if (found := _read(f"suite-modelled-{name}"))}
-    PAGE.write_text("\n".join(page(suite, others)) + "\n")
+    PAGE.write_text("\n".join(page(suite, others, _read("distance"))) + "\n")
     draw(suite)
 
 
-def page(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
+def page(suite: Document, others: Mapping[str, Document], distance: Document | None) -> Iterator[str]:
     """The lines of docs/suite.md."""
     details = suite["details"]
     points = list(details["points"].values())
@@ -53,6 +53,8 @@ def page(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
     yield ""
     yield "![attainment by point: the bound, sfumato, the best other policy](images/suite.png)"
     yield from _claims(suite, others)
+    if distance is not None:
+        yield from _distance(distance)
     yield from _points(points)
     yield from _policies(points, details)
     yield from _rates(details["rates"])
@@ -101,6 +103,24 @@ def _claims(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
         "The share of the bound without batches is of the same points, every chunk of one request, in the bound as "
         "well. Gaps closed are means over the points where they are five points or more."
     )
+
+
+def _distance(distance: Document) -> Iterator[str]:
+    """What a tighter bound says of the points where the share of the bound is lowest."""
+    rows = distance["details"]
+    columns = list(next(iter(rows.values())))
+    yield from ("", "## How much of the distance is the bound's", "")
+    yield (
+        "The bound is a linear programme in rank-seconds. A tighter one, still above every schedule, serves requests "
+        "whole and runs nothing beside a group of all ranks (`python -m bench.distance`; "
+        f"commit {distance['commit']}, seeds of its own, 150 requests a run, no batches)."
+    )
+    yield from ("", f"| point | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns))
+    for name, row in rows.items():
+        yield f"| {name} | {' | '.join(percent(row[column]) for column in columns)} |"
+    yield ""
+    for figure in distance["figures"]:
+        yield f"- {figure['name']}: {figure['value']:.4g} {figure['unit']}".rstrip()
 
 
 def _same(found: Document, name: str) -> str:

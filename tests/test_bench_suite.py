@@ -118,12 +118,15 @@ def document() -> dict[str, Any]:
 
 
 def test_the_page_has_every_point_policy_and_figure_and_says_what_falls_short() -> None:
-    text = "\n".join(page(document(), {"0.7": document()}))
+    distance = {"commit": "def", "details": {"file": {"sfumato": 0.8, "whole": 0.84}}, "figures": []}
+    text = "\n".join(page(document(), {"0.7": document()}, distance))
     assert "| ahead | -3.25 points | <= 0.5 points | held | -3.25 |" in text
     assert "| closed | 61 % | >= 70 % | **short** | 61 **short** |" in text
     assert "| file |  | 90.0 | **80.0** | 60.0 | srtf | 66.7 | 1.50x | 50.0 |" in text
     assert "| sfumato | 80.0 | 88.9 | 1 | 2 |" in text
     assert "| file | 3.00 | 2.00 | edf | 1.50x |" in text
+    assert "| point | sfumato | whole |" in text
+    assert "| file | 80.0 | 84.0 |" in text
     assert "modelled or published" in text
 
 

@@ -5,7 +5,7 @@ and the offline bound it closes; its share of the bound, without batches; the ra
 requests that both serve in time. Seeds from EVALUATION on are used for nothing else: a quick look has others.
 
     python -m bench.suite                                      # all of it; writes docs/suite.md
-    python -m bench.suite --modelled-factor 0.7 --part 0.3     # do modelled figures decide? Fewer seeds, no rates
+    python -m bench.suite --modelled-factor 0.7 --part 0.3     # do modelled figures decide? Fewer seeds and others
     python -m bench.suite --page                               # docs/suite.md again, from the results that are there
 
 Runs are kept by what they depend on (cli/trials.py), so a suite that was stopped goes on, and one after a change to a
@@ -45,7 +45,7 @@ QUICK_OTHERS = ("tetriserve", "genserve", "tridentserve", "patchedserve", "srtf"
 
 
 def measure(quick: bool, factor: float = 1.0, part: float = 1.0, *, rates_too: bool = True) -> Result:
-    others = QUICK_OTHERS if quick else OTHERS
+    others = QUICK_OTHERS if quick or factor != 1.0 else OTHERS
     files = [path for path in sorted(FOLDER.glob("*.toml")) if _is_in(path, quick)]
     bases = {path.stem: _base(path, factor, part, quick=quick) for path in files}
     spent: list[float] = []

@@ -97,7 +97,10 @@ def _claims(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
         )
     if others:
         yield ""
-        yield "Scaled are encode, decode, batches and bytes; played with a part of the seeds, the rates not at all."
+        yield (
+            "Scaled are encode, decode, batches and bytes; played with a part of the seeds, against the papers' "
+            "policies, `srtf` and `static`, without the search for rates."
+        )
     yield ""
     yield (
         "The share of the bound without batches is of the same points, every chunk of one request, in the bound as "

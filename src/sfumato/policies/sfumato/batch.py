@@ -17,7 +17,7 @@ from sfumato.core.view import View
 from sfumato.policies.sfumato.outlook import Outlook
 
 PAYS = 0.95  # a larger batch must take at most this share of the time that its members take apart
-TRIED = 64  # requests that are looked at for one chunk: the most urgent ones
+TRIED = 64  # requests that are looked at for one chunk
 
 
 def batch_of(

@@ -9,7 +9,7 @@ from sfumato.core.view import View
 from sfumato.policies.sfumato.batch import batch_of
 from sfumato.policies.sfumato.free import Free
 from sfumato.policies.sfumato.memory import Memory
-from sfumato.policies.sfumato.order import by_urgency
+from sfumato.policies.sfumato.order import joining
 from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks
 from sfumato.policies.sfumato.paces import Paces
 from sfumato.policies.sfumato.parts import Map, Parts
@@ -110,8 +110,8 @@ class Board:
             if spec.max_batch > 1:
                 others = (over & outlooks.alike(seat.o, packs=spec.packs)).nonzero()[0]
                 if len(others):
-                    in_turn = (outlooks[place] for place in by_urgency(outlooks, others))
-                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, in_turn, self._cfg(seat))
+                    asked = (outlooks[place] for place in joining(outlooks, others))
+                    members, unit_s = batch_of(self._view, seat.o, seat.group, seat.part, asked, self._cfg(seat))
             chunk = self._chunk(seat, members, unit_s)
             while len(members) > 1 and not self._fits(chunk, members):
                 members = members[:-1]

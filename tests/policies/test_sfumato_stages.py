@@ -63,6 +63,22 @@ def test_a_decode_that_more_ranks_do_not_speed_up_stays_on_one() -> None:
     assert {len(chunk.group) for chunk in chunks(Stage.DECODE, 2, Whole(), image("a", 60.0))} == {1}
 
 
+def test_late_requests_do_not_take_the_places_of_those_who_can_be_in_time() -> None:
+    """Four may share a step: those who can be in time only together, not one of them with three who are late."""
+    late = [image(name, 0.3) for name in ("w", "x", "y", "z")]
+    savable = [image(name, 6.0, at=0.01) for name in ("a", "b", "c", "d")]
+    assert run("sfumato", 1, *late, *savable, costs=SharedCosts()).met == {"a", "b", "c", "d"}
+
+
+def test_who_has_less_left_is_asked_first_to_share() -> None:
+    """All can be in time whoever shares: the shortest has a place before more urgent ones."""
+    long = [image(name, 40.0 + place, steps=30) for place, name in enumerate("abcd")]
+    found = run("sfumato", 1, *long, image("short", 60.0, steps=4), costs=SharedCosts())
+    assert found.met == {"a", "b", "c", "d", "short"}
+    ends = {job: found.of(job)[-1][0] for job in found.met}
+    assert min(ends, key=lambda job: ends[job]) == "short"
+
+
 def test_text_is_encoded_before_its_turn_so_that_its_request_shares_the_steps_of_others() -> None:
     """Alone on a rank, the less urgent request would have waited for the end of the other's steps."""
     for slo_s in (2.3, 6.0):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 from msgspec.structs import replace
 
 from sfumato.assemble import policy_named
@@ -11,6 +15,7 @@ from sfumato.core.events import AnyEvent, Arrived, WorkerUp
 from sfumato.core.journal import Entry, Journal, Record
 from sfumato.core.serving import Serving
 from sfumato.core.values import Chunk, RankInfo, Request, Stage
+from sfumato.policies.sfumato.order import joining
 from sfumato.sim import Simulation
 from tests.costs import LARGE, MODELS, PARTS, SMALL, PlainCosts
 from tests.policies.small import SharedCosts, image, run
@@ -63,11 +68,9 @@ def test_a_decode_that_more_ranks_do_not_speed_up_stays_on_one() -> None:
     assert {len(chunk.group) for chunk in chunks(Stage.DECODE, 2, Whole(), image("a", 60.0))} == {1}
 
 
-def test_late_requests_do_not_take_the_places_of_those_who_can_be_in_time() -> None:
-    """Four may share a step: those who can be in time only together, not one of them with three who are late."""
-    late = [image(name, 0.3) for name in ("w", "x", "y", "z")]
-    savable = [image(name, 6.0, at=0.01) for name in ("a", "b", "c", "d")]
-    assert run("sfumato", 1, *late, *savable, costs=SharedCosts()).met == {"a", "b", "c", "d"}
+def test_whoever_can_be_in_time_is_asked_to_share_before_late_requests() -> None:
+    outlooks: Any = SimpleNamespace(work=np.array([3.0, 1.0, 2.0, 0.5]), hopeless=np.array([False, True, False, True]))
+    assert joining(outlooks, np.arange(4)) == [2, 0, 3, 1]
 
 
 def test_who_has_less_left_is_asked_first_to_share() -> None:

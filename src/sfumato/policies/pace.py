@@ -3,15 +3,12 @@
 A running request is weighed from the predicted end of its chunk. Encode and decode are set aside as fixed seconds at
 their narrowest degree; only denoising steps change their degree. Requests of one kind share a `Pace`, read off the cost
 model once a plan. `start_s` prices a launch with a move, so that what is planned with it ends no later than planned.
-
-The least GPU-seconds that still meet a deadline need at most two degrees, the wide one first (TetriServe, ASPLOS'26,
-deadline-aware allocation), and those are neighbours on the lower convex hull of (seconds, GPU-seconds) a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, inf
+from math import inf
 
 from sfumato.core.cost import Work
 from sfumato.core.values import Group, Job, Rank, Stage, Value
@@ -21,11 +18,12 @@ from sfumato.core.view import View
 class Pace(Value, frozen=True, kw_only=True):
     """Seconds of one kind of request: a step by degree (ascending), one encode, a unit of decode, a launch.
 
-    `hull` are the degrees that are worth it, as (degree, seconds a step), from the least GPU-seconds to the fastest.
+    `worth` are the degrees that are worth it, as (degree, seconds a step): the one of the least GPU-seconds, then every
+    wider one that is faster than all before.
     """
 
     steps: tuple[tuple[int, float], ...]
-    hull: tuple[tuple[int, float], ...]
+    worth: tuple[tuple[int, float], ...]
     fastest_s: float
     encode_s: float
     decode_s: float
@@ -35,7 +33,8 @@ class Pace(Value, frozen=True, kw_only=True):
     @property
     def least_s(self) -> float:
         """The least GPU-seconds that a step takes."""
-        return self.hull[0][0] * self.hull[0][1]
+        degree, seconds = self.worth[0]
+        return degree * seconds
 
     def step_s(self, degree: int) -> float:
         return next(seconds for k, seconds in self.steps if k == degree)
@@ -45,18 +44,6 @@ class Pace(Value, frozen=True, kw_only=True):
         if stage is Stage.DIFFUSE:
             return self.step_s(degree)
         return self.encode_s if stage is Stage.ENCODE else self.decode_s
-
-    def least_work(self, steps: int, time_s: float) -> tuple[float, int] | None:
-        """(GPU-seconds, first degree) of the cheapest way to do `steps` in `time_s`; None: the fastest takes longer."""
-        narrow, narrow_s = self.hull[0]
-        if steps * narrow_s <= time_s + 1e-9:
-            return narrow * steps * narrow_s, narrow
-        for wide, wide_s in self.hull[1:]:
-            if steps * wide_s <= time_s + 1e-9:
-                first = min(steps, ceil((steps * narrow_s - time_s) / (narrow_s - wide_s) - 1e-9))
-                return wide * first * wide_s + narrow * (steps - first) * narrow_s, wide
-            narrow, narrow_s = wide, wide_s
-        return None
 
 
 class Standing(Value, frozen=True, kw_only=True):
@@ -118,7 +105,7 @@ def pace_of(view: View, job: Job, *, rank: Rank = -1, most: int = 0, factor: flo
     step = Work(model=request.model, stage=Stage.DIFFUSE, shapes=(job.shape,), guided=request.guided, device=device)
     return Pace(
         steps=steps,
-        hull=hull_of(steps),
+        worth=worth_of(steps),
         fastest_s=min(seconds for _, seconds in steps),
         encode_s=factor * view.unit_s(job, Stage.ENCODE, degree=min(model.encode.degrees), rank=rank),
         decode_s=factor * view.unit_s(job, Stage.DECODE, degree=min(model.decode.degrees), rank=rank),
@@ -127,27 +114,13 @@ def pace_of(view: View, job: Job, *, rank: Rank = -1, most: int = 0, factor: flo
     )
 
 
-def hull_of(steps: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """From the cheapest to the fastest: the degrees of which neighbours mix to the least GPU-seconds at any speed."""
-    least = min(degree * seconds for degree, seconds in steps)
-    found: list[tuple[int, float]] = []
+def worth_of(steps: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """From the least GPU-seconds to the fastest: the degrees (ascending) that a request may do well to take."""
+    found = [min(steps, key=lambda step: step[0] * step[1])]
     for degree, seconds in steps:
-        if not found:
-            if degree * seconds == least:
-                found.append((degree, seconds))
-            continue
-        if seconds >= found[-1][1]:
-            continue
-        while len(found) > 1 and _bends_up(found[-2], found[-1], (degree, seconds)):
-            found.pop()
-        found.append((degree, seconds))
+        if degree > found[-1][0] and seconds < found[-1][1]:
+            found.append((degree, seconds))
     return tuple(found)
-
-
-def _bends_up(a: tuple[int, float], b: tuple[int, float], c: tuple[int, float]) -> bool:
-    """Whether b lies above the line from a to c, in GPU-seconds over seconds."""
-    (ka, sa), (kb, sb), (kc, sc) = a, b, c
-    return (kb * sb - ka * sa) * (sa - sc) >= (kc * sc - ka * sa) * (sa - sb)
 
 
 def pick(view: View, job: Job, free: Sequence[Rank], degree: int, avoid: Sequence[Rank] = ()) -> Group | None:

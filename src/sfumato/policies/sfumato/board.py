@@ -8,6 +8,7 @@ from sfumato.core.values import Chunk, Group, Stage
 from sfumato.core.view import View
 from sfumato.policies.sfumato.batch import batch_of
 from sfumato.policies.sfumato.free import Free
+from sfumato.policies.sfumato.least import least_on
 from sfumato.policies.sfumato.memory import Memory
 from sfumato.policies.sfumato.order import joining
 from sfumato.policies.sfumato.outlook import CODES, Flags, Outlook, Outlooks
@@ -47,8 +48,8 @@ class Board:
             return any(self._seat(o, part, o.degree, "least work") for part in range(len(self._parts)))
         for part in range(len(self._parts)):
             if part != o.part:
-                found = o.paces[part].least_work(o.steps, o.deadline - self._view.now - o.ends_s)
-                if found and self._seat(o, part, found[1], "least work elsewhere"):
+                degree = least_on(self._paces, part, o.kind, o.steps, o.deadline - self._view.now - o.ends_s)
+                if degree and self._seat(o, part, degree, "least work elsewhere"):
                     return True
         return self._narrower(o)
 

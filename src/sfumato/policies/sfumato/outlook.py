@@ -1,10 +1,9 @@
 """How every request stands: the least GPU-seconds that still meet its deadline, where, and at which degree to go on.
 
-The least takes at most two degrees, neighbours on the hull of its pace (`policies.pace`), the wide one first. Work on
-a part is counted in GPU-seconds of the first part, so that a slow device is neither cheap nor dear. A margin is kept
-before the deadline (`residuals`), but no request is given up for the margin alone. Where steps may be reused, the work
-and whether a deadline can be met at all are counted with what that is expected to save; when and at which degree to go
-on is found as if it saved nothing, so that deadlines are kept if it does not.
+Work on a part is counted in GPU-seconds of the first part, so that a slow device is neither cheap nor dear (`least`).
+A margin is kept before the deadline (`residuals`), but no request is given up for the margin alone. Where steps may be
+reused, the work and whether a deadline can be met at all are counted with what that is expected to save; when and at
+which degree to go on is found as if it saved nothing, so that deadlines are kept if it does not.
 
 All live requests are weighed at once, in columns; what a job brings to them is read off it once.
 """
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from sfumato.core.values import Job, Stage, Value
 from sfumato.core.view import View
 from sfumato.policies.pace import Pace
+from sfumato.policies.sfumato.least import NEAR, cheapest
 from sfumato.policies.sfumato.paces import Floats, Ints, Paces
 from sfumato.policies.sfumato.residuals import Margin
 
@@ -28,7 +28,6 @@ Flags = NDArray[np.bool_]
 COLUMNS = 10
 KIND, STAGE, STEPS, ENCODES, DECODES, READY, DEADLINE, ARRIVED, PRIORITY, IDLE = range(COLUMNS)
 CODES = {Stage.ENCODE: 0.0, Stage.DIFFUSE: 1.0, Stage.DECODE: 2.0}
-NEAR = 1e-9  # seconds that adding up floats may be off
 SPARE = 64  # rows of the departed that are kept before all are copied
 
 
@@ -120,7 +119,7 @@ class Outlooks:
             fastest_s, ready = self.fastest_s[some], ready[some]
             spared_s = margin.each * fastest_s + np.sqrt(margin.variance * fastest_s)
             start_by = self.start_by[some] = np.maximum(ready, self.start_by[some] - spared_s)
-            found, parts, degrees = cheapest(paces, kind[some], steps[some], steps_s[some] + start_by - ready)
+            found, degrees, parts = cheapest(paces, kind[some], steps[some], steps_s[some] + start_by - ready)
             able = found < inf
             if not able.all():
                 some, found, parts, degrees = some[able], found[able], parts[able], degrees[able]
@@ -158,45 +157,6 @@ class Outlooks:
             hopeless=bool(self.hopeless[place]),
             paces=self._paces.kinds[kind].paces,
         )
-
-
-def cheapest(paces: Paces, kind: Ints, steps: Floats, time_s: Floats) -> tuple[Floats, Ints, Ints]:
-    """(GPU-seconds of the first part, part, first degree) of the least work that does `steps` in `time_s`, each.
-
-    Where even the fastest takes longer, the work is infinite.
-    """
-    work, degree = _cheapest_on(paces, 0, kind, steps, time_s)
-    part = np.zeros(len(kind), dtype=np.intp)
-    for other in range(1, len(paces.degrees)):
-        found, wide = _cheapest_on(paces, other, kind, steps, time_s)
-        found = found * paces.scale[other][kind]
-        better = found < work * (1.0 - NEAR)
-        work[better], degree[better], part[better] = found[better], wide[better], other
-    return work, part, degree
-
-
-def _cheapest_on(paces: Paces, part: int, kind: Ints, steps: Floats, time_s: Floats) -> tuple[Floats, Ints]:
-    degrees, seconds = paces.degrees[part], paces.seconds[part]
-    narrow, narrow_s = degrees[0][kind], seconds[0][kind]
-    work, degree = narrow * steps * narrow_s, narrow.astype(np.intp)
-    late = (steps * narrow_s > time_s + NEAR).nonzero()[0]
-    narrow, narrow_s, steps, time_s, kind = narrow[late], narrow_s[late], steps[late], time_s[late], kind[late]
-    for corner in range(1, len(degrees)):
-        if not len(late):
-            break
-        wide, wide_s = degrees[corner][kind], seconds[corner][kind]
-        fits = steps * wide_s <= time_s + NEAR
-        if fits.any():
-            at, k, s, n = late[fits], wide[fits], wide_s[fits], steps[fits]
-            slow_s, spent = narrow_s[fits], narrow[fits]
-            first = np.minimum(n, np.ceil((n * slow_s - time_s[fits]) / (slow_s - s) - NEAR))
-            work[at] = k * first * s + spent * (n - first) * slow_s
-            degree[at] = k
-        rest = ~fits
-        late, steps, time_s, kind = late[rest], steps[rest], time_s[rest], kind[rest]
-        narrow, narrow_s = wide[rest], wide_s[rest]
-    work[late] = inf
-    return work, degree
 
 
 class Rows:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sfumato.core.cost import Costs, Work
 from sfumato.core.values import EXACT, Job, ModelSpec, Shape, Stage
 from sfumato.core.view import View
-from sfumato.policies.pace import Pace, hull_of
+from sfumato.policies.pace import Pace, worth_of
 from sfumato.policies.sfumato.parts import Part, Parts
 from sfumato.policies.sfumato.spans import Spans
 
@@ -90,7 +90,7 @@ class Kind:
         steps = tuple(fastest.items())
         return Pace(
             steps=steps,
-            hull=hull_of(steps),
+            worth=worth_of(steps),
             fastest_s=min(fastest.values()),
             encode_s=encode_s,
             decode_s=decode_s,
@@ -100,7 +100,7 @@ class Kind:
 
 
 class Paces:
-    """All kinds that are live. `least`, `degrees`, `seconds` are by part, corner of its hull, kind."""
+    """All kinds that are live. `degrees` and `seconds` of a step are by part, degree that is worth it, kind."""
 
     def __init__(self) -> None:
         self.age = 0  # grows whenever kinds are numbered anew
@@ -153,24 +153,24 @@ class Paces:
         self.beside_s[number] = self._beside_s(first) if len(paces) == 1 else 0.0
         for part, pace in enumerate(paces):
             self.scale[part, number] = first.least_s / pace.least_s
-            corners = (*pace.hull, *[pace.hull[-1]] * (self.seconds.shape[1] - len(pace.hull)))
-            for corner, (degree, seconds) in enumerate(corners):
-                self.degrees[part, corner, number] = degree
-                self.seconds[part, corner, number] = seconds
+            worth = (*pace.worth, *[pace.worth[-1]] * (self.seconds.shape[1] - len(pace.worth)))
+            for row, (degree, seconds) in enumerate(worth):
+                self.degrees[part, row, number] = degree
+                self.seconds[part, row, number] = seconds
 
     def _beside_s(self, pace: Pace) -> float:
         """A step beside others, of who goes fastest on all ranks of the pool; of anybody else 0."""
-        if pace.hull[-1][0] < len(self._parts[0].ranks) or len(pace.steps) == 1:
+        if pace.worth[-1][0] < len(self._parts[0].ranks) or len(pace.steps) == 1:
             return 0.0
         return pace.steps[-2][1]
 
-    def _size(self, kinds: int, corners: int) -> None:
+    def _size(self, kinds: int, degrees: int) -> None:
         self.encode_s, self.decode_s, self.fastest_s, self.beside_s = np.zeros((4, kinds))
         self.left: Floats = np.ones(kinds)
         self.family: Ints = np.zeros(kinds, dtype=np.intp)
         self.scale: Floats = np.ones((len(self._parts), kinds))
-        self.degrees: Floats = np.zeros((len(self._parts), corners, kinds))
-        self.seconds: Floats = np.zeros((len(self._parts), corners, kinds))
+        self.degrees: Floats = np.zeros((len(self._parts), degrees, kinds))
+        self.seconds: Floats = np.zeros((len(self._parts), degrees, kinds))
 
     def _grow(self) -> None:
         for name in ("encode_s", "decode_s", "fastest_s", "beside_s", "left", "family", "scale", "degrees", "seconds"):

@@ -102,7 +102,7 @@ class Exchange:
             waited = 1.0 + (view.now - job.request.arrived_at) / bears_s if bears_s > 0 else 1.0
             narrowest, widest = min(view.models[key[0]].stage(stage).degrees), _widest(view, *key)
             wide = o.degree if stage is job.stage and stage is Stage.DIFFUSE else narrowest
-            work = units * narrowest * o.paces[0].unit_s(stage, o.paces[0].hull[0][0])
+            work = units * narrowest * o.paces[0].unit_s(stage, o.paces[0].worth[0][0])
             held = view.costs.held_bytes(job, view.models[key[0]])
             peak = self._bytes.chunk(view, job, stage, narrowest, view.device)
             self._work[key] = self._work.get(key, 0.0) + work * waited

@@ -30,14 +30,15 @@ def test_a_planner_that_is_told_asks_again_at_once() -> None:
     assert Load(rank=0, part=PART) in again
 
 
-def heard(*, lost: bool) -> list[AnyEvent]:
+def heard(*, times: int = 1, lost: bool = False) -> list[AnyEvent]:
     """What the core is told of a failure in the hour after it."""
 
     async def scene() -> list[AnyEvent]:
         events: list[AnyEvent] = []
         cluster = ProcessCluster([paced_offer()], asyncio.get_running_loop().time)
         cluster.on_event(events.append)
-        cluster._heard(0, PartLoadFailed(part=PART, reason="no file"))
+        for _ in range(times):
+            cluster._heard(0, PartLoadFailed(part=PART, reason="no file"))
         if lost:
             cluster._reloads.lose(0)
         await asyncio.sleep(3600.0)  # of virtual time
@@ -49,7 +50,11 @@ def heard(*, lost: bool) -> list[AnyEvent]:
 
 
 def test_the_core_is_told_of_a_failure_a_little_later() -> None:
-    assert heard(lost=False) == [LoadFailed(at=WAIT_S, rank=0, part=PART, reason="no file")]
+    assert heard() == [LoadFailed(at=WAIT_S, rank=0, part=PART, reason="no file")]
+
+
+def test_the_same_failure_is_told_once() -> None:
+    assert len(heard(times=2)) == 1
 
 
 def test_what_a_lost_rank_failed_at_is_not_told_of_its_successor() -> None:

@@ -27,8 +27,10 @@ class Reloads:
         self._waiting: dict[tuple[Rank, PartId], asyncio.TimerHandle] = {}
 
     def failed(self, rank: Rank, part: PartId, reason: str) -> None:
-        """A rank could not load a part."""
+        """A rank could not load a part. Told once, however often it fails before that."""
         log.error("rank %d could not load %s: %s", rank, part, reason)
+        if (rank, part) in self._waiting:
+            return
         later = asyncio.get_running_loop().call_later(WAIT_S, self._tell, rank, part, reason)
         self._waiting[rank, part] = later
 

@@ -1,15 +1,17 @@
 """How fast the planner is: events a second of the simulator, one decision of `sfumato`, and long simulations with it.
 
-All on simulated H100s with a profile of Flux. A decision is one call of `plan` in a running simulation while about so
-many requests are live, so with queues, running chunks and a warm cost model as they come. Times are CPU seconds of one
-core. The 100,000 requests on 64 ranks are played, by a quick look reckoned from what each further request takes in
-shorter plays; the growth is printed and drawn (bench/results/planner.png).
+All on simulated H100s with a profile of Flux. A decision is one call of `plan` that launches something, in a running
+simulation with about so many requests live, as many arriving as end: so with queues, running chunks and a warm cost
+model as they come. Times are CPU seconds of one core. The 100,000 requests on 64 ranks are played, by a quick look
+reckoned from what each further request takes in shorter plays. The growth of both is printed and drawn
+(bench/results/planner.png, planner-decisions.png).
 """
 
 from __future__ import annotations
 
 import gc
 import time
+from itertools import islice
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
@@ -18,11 +20,12 @@ from msgspec.structs import replace
 from bench.figure import Figure, Result, main, ms, percentile, summary
 from bench.growth import picture, power
 from sfumato.assemble import Setup, simulated
+from sfumato.core.events import Arrived
 from sfumato.core.policy import Plan
 from sfumato.core.values import RankInfo, Request
 from sfumato.core.view import View
 from sfumato.cost import read_profile, spec_of
-from sfumato.sim import Simulation
+from sfumato.sim import Noise, Simulation, lognormal, steady
 from sfumato.workload.arrivals import draw, requests
 from sfumato.workload.load import read
 
@@ -31,19 +34,33 @@ SLOS = {"256": 1.5, "512": 2.0, "1024": 3.0, "2048": 5.0}  # TetriServe's, in se
 PER_RANK = 0.09  # arrivals a second that keep a rank about nine tenths busy
 RANKS = 64  # of the long simulation
 WANTED = 100_000  # its requests
+NOISE = 0.05  # of steps there, so that chunks do not end in step
+ROOM = 8.0  # of deadlines, where decisions are timed: nearly all can be met, so that all are planned for
 
 
 class Scene(NamedTuple):
-    """Decisions to be timed: how many from one backlog that is worked off, with how many live, and their target."""
+    """Decisions to be timed: how many of them, with how many live, and their target if they have one."""
 
     ranks: int
     live: int
-    limit_ms: float
     decisions: int
-    seeds: int
+    limit_ms: float | None = None
 
 
-SCENES = (Scene(8, 64, 1.0, 250, 8), Scene(64, 1000, 5.0, 250, 2), Scene(1024, 10_000, 50.0, 150, 1))
+SCENES = (
+    Scene(8, 64, 2000, 1.0),
+    Scene(16, 200, 1000),
+    Scene(64, 1000, 1000, 5.0),
+    Scene(256, 3000, 500),
+    Scene(1024, 10_000, 500, 50.0),
+)
+
+
+class Decisions(NamedTuple):
+    """Seconds of plans that launch: the first, with all ranks free, and those after a tenth of what was there ended."""
+
+    first_s: float
+    found: list[float]
 
 
 class Played(NamedTuple):
@@ -59,10 +76,14 @@ class Played(NamedTuple):
 def measure(quick: bool) -> Result:
     count, repeats = (2_000, 3) if quick else (10_000, 7)
     speeds = [_events_per_second(count) for _ in range(repeats)]
-    scenes = [_shorter(scene) for scene in SCENES] if quick else list(SCENES)
-    decisions = {scene: [s for seed in range(scene.seeds) for s in _decisions(scene, seed)] for scene in scenes}
+    scenes = [scene._replace(decisions=max(10, 2000 // scene.live)) for scene in SCENES] if quick else list(SCENES)
+    decisions = {scene: _decisions(scene) for scene in scenes}
     by_requests = {count: _play(RANKS, count) for count in ((200, 400) if quick else (500, 1000, 2000, 4000, WANTED))}
     by_ranks = {ranks: _play(ranks, 4 * ranks) for ranks in ((16, 32) if quick else (16, 32, 64, 128, 256))}
+    took = {
+        "median": [(float(scene.live), ms(median(timed.found))) for scene, timed in decisions.items()],
+        "p99": [(float(scene.live), ms(percentile(timed.found, 0.99))) for scene, timed in decisions.items()],
+    }
     lines = {
         f"{RANKS} ranks, over requests": [(float(n), played.cpu_s) for n, played in by_requests.items()],
         "4 requests a rank, over ranks": [(float(n), played.cpu_s) for n, played in by_ranks.items()],
@@ -71,31 +92,35 @@ def measure(quick: bool) -> Result:
         note="CPU time of this machine; the simulated pool's step times are modelled",
         figures=(
             Figure(name="simulator, fixed, 8 ranks", value=median(speeds), unit="events/s", sense=">=", limit=30_000),
-            *(figure for scene, found in decisions.items() for figure in _of_decisions(scene, found)),
+            *(figure for scene, timed in decisions.items() for figure in _of_decisions(scene, timed)),
             *_of_plays(by_requests),
             *(Figure(name=f"growth of that time: {name}: exponent", value=power(line)) for name, line in lines.items()),
+            *(
+                Figure(name=f"growth of a decision, {name}, over live: exponent", value=power(took[name]))
+                for name in took
+            ),
         ),
         details={
             "events_per_s": [round(speed) for speed in speeds],
-            "decision_ms": {f"{scene.ranks}/{scene.live}": summary(found) for scene, found in decisions.items()},
+            "decision_ms": {f"{scene.ranks}/{scene.live}": summary(timed.found) for scene, timed in decisions.items()},
             "by_requests": {str(count): played._asdict() for count, played in by_requests.items()},
             "by_ranks": {str(ranks): played._asdict() for ranks, played in by_ranks.items()},
-            "picture": picture("planner", lines, x="requests, or ranks", y="CPU seconds", quick=quick),
+            "pictures": [
+                picture("planner", lines, x="requests, or ranks", y="CPU seconds", quick=quick),
+                picture("planner-decisions", took, x="live requests (8 to 1,024 ranks)", y="CPU ms", quick=quick),
+            ],
         },
     )
 
 
-def _shorter(scene: Scene) -> Scene:
-    """A few decisions of it."""
-    return scene._replace(decisions=max(10, 2000 // scene.live), seeds=1)
-
-
-def _of_decisions(scene: Scene, found: list[float]) -> tuple[Figure, Figure]:
+def _of_decisions(scene: Scene, timed: Decisions) -> tuple[Figure, ...]:
     name = f"a decision of sfumato, {scene.ranks} ranks, {scene.live} live"
-    p99 = ms(percentile(found, 0.99))
+    p99 = ms(percentile(timed.found, 0.99))
     return (
         Figure(name=f"{name}: p99", value=p99, unit="ms", limit=scene.limit_ms),
-        Figure(name="the same: median", value=ms(median(found)), unit="ms"),
+        Figure(name="the same: median", value=ms(median(timed.found)), unit="ms"),
+        Figure(name="the same: the first, all ranks free", value=ms(timed.first_s), unit="ms"),
+        Figure(name="the same: decisions timed", value=len(timed.found)),
     )
 
 
@@ -120,20 +145,32 @@ def _events_per_second(count: int) -> float:
     return simulation.events / (time.process_time() - began)
 
 
-def _decisions(scene: Scene, seed: int) -> list[float]:
-    """Seconds of plans near `live` requests: from 10% more, all there at once, while they are worked off."""
-    slo_factor = 1.25 * scene.live / scene.ranks  # room for most of them
-    at_once = [
-        replace(request, arrived_at=0.0, deadline=(request.deadline or 0.0) - request.arrived_at)
-        for request in _arrivals(seed, int(1.1 * scene.live), per_second=1.0, slo_factor=slo_factor)
-    ]
-    simulation = _simulation("sfumato", scene.ranks, at_once)
-    timed = Timed(simulation.serving.policy)
-    simulation.serving.policy = timed
+def _decisions(scene: Scene) -> Decisions:
+    """As many requests are there at first as are wanted live, and for each that ends another comes."""
+    slo_factor = ROOM * scene.live / scene.ranks
+    asked = iter(_arrivals(0, scene.live + 4 * scene.decisions, per_second=1.0, slo_factor=slo_factor))
+    at_once = [_at(0.0, request) for request in islice(asked, scene.live)]
+    simulation = _simulation("sfumato", scene.ranks, at_once, lognormal(0, NOISE))
+    timed = simulation.serving.policy = Timed(simulation.serving.policy)
+    ended = 0
+
+    def enough(now: float) -> bool:
+        nonlocal ended
+        for request in islice(asked, len(simulation.outcomes) - ended):
+            simulation.push(Arrived(at=now, request=_at(now, request)))
+        ended = len(simulation.outcomes)
+        if ended < scene.live // 10:
+            timed.launching.clear()
+        return len(timed.launching) >= scene.decisions
+
     gc.collect()
-    warm = scene.decisions // 10
-    simulation.run(lambda _: len(timed.calls) >= warm + scene.decisions or 0 < timed.live < 0.9 * scene.live)
-    return timed.calls[warm:] or timed.calls
+    simulation.run(enough)
+    return Decisions(timed.calls[0], timed.launching)
+
+
+def _at(now: float, request: Request) -> Request:
+    """The same, arriving now."""
+    return replace(request, arrived_at=now, deadline=now + (request.deadline or 0.0) - request.arrived_at)
 
 
 def _play(ranks: int, count: int) -> Played:
@@ -157,8 +194,8 @@ class Timed:
         self.name = policy.name
         self.work_conserving = policy.work_conserving
         self.calls: list[float] = []
+        self.launching: list[float] = []  # of the calls
         self.chunks: list[float] = []
-        self.live = 0
         self._policy = policy
 
     def plan(self, view: View) -> Plan:
@@ -166,14 +203,15 @@ class Timed:
         plan: Plan = self._policy.plan(view)
         self.calls.append(time.process_time() - began)
         self.chunks += [chunk.units * view.costs.unit_s(view.work(chunk)) for chunk in plan.launches]
-        self.live = len(view.jobs)
+        if plan.launches:
+            self.launching.append(self.calls[-1])
         return plan
 
 
-def _simulation(policy: str, ranks: int, arrivals: list[Request]) -> Simulation:
+def _simulation(policy: str, ranks: int, arrivals: list[Request], noise: Noise = steady) -> Simulation:
     profile = read_profile(PROFILE)
     setup = Setup(models={profile.model: spec_of(profile)}, profiles=(profile,), policy=policy)
-    return simulated(setup, [RankInfo(rank=rank, device="h100") for rank in range(ranks)], arrivals)
+    return simulated(setup, [RankInfo(rank=rank, device="h100") for rank in range(ranks)], arrivals, noise=noise)
 
 
 def _arrivals(seed: int, count: int, *, per_second: float, slo_factor: float) -> list[Request]:

@@ -116,18 +116,19 @@ class Simulation:
                         self._fly(seq, flight, sooner)
             case Load(rank=rank, part=part):
                 seconds = self._load_s(rank, part)
-                self._push(Loaded(at=now + seconds, rank=rank, part=part, seconds=seconds))
+                self.push(Loaded(at=now + seconds, rank=rank, part=part, seconds=seconds))
             case WakeAt(at=at):
                 self._wake = at
-                self._push(Woke(at=at))
+                self.push(Woke(at=at))
 
     def _fly(self, seq: int, flight: Flight, units: int) -> None:
         self._flights[seq] = flight, units
-        self._push(flight.landing(units))
+        self.push(flight.landing(units))
 
     def _load_s(self, rank: int, part: str) -> float:
         pool = self.serving.pool
         return self._truth.load_s(part, pool.loading[rank][part], pool.ranks[rank].device)
 
-    def _push(self, event: AnyEvent) -> None:
+    def push(self, event: AnyEvent) -> None:
+        """Another event, now or later."""
         heapq.heappush(self._heap, (sort_key(event), event))

@@ -86,6 +86,12 @@ def test_a_workload_on_which_ours_holds_no_rate_counts_as_none() -> None:
     assert found["rate at 95% over the best other policy's: mean"] == pytest.approx(0.75)
 
 
+def test_a_workload_of_many_rates_counts_once_in_the_mean_of_means() -> None:
+    rates = {"a x": Edge(ours=3.0, theirs=1.0), "a y": Edge(ours=3.0, theirs=1.0), "b": Edge(ours=1.0, theirs=1.0)}
+    found = {figure.name: figure.value for figure in figures_of([place()], rates)}
+    assert found["the same: mean of the means of workloads"] == pytest.approx(2.0)
+
+
 def test_a_quick_look_plays_none_of_the_seeds_that_are_published(tmp_path: Path) -> None:
     file = tmp_path / "one.toml"
     file.write_text(TEXT)

@@ -12,8 +12,9 @@ takes, is the longest step at its fastest degree among the live requests. A vide
 waits for the boundaries of others only if that takes less than a step on those that are free. Idle ranks widen
 the videos that start. An image that one GPU cannot deliver in time is handled as a video is (`wide_images`; the paper
 has no such images). Late and best-effort work comes last, a round at a time, where a step takes at most two.
-Paused videos resume on their own ranks if those are free, else they move. Each of encode and decode takes one narrow
-chunk, before all else.
+Paused videos resume on their own ranks if those are free, else they move. The limit to paused videos is to those that
+can still be in time: late ones wait beside them, and their latents count, so that where one is nobody else pauses. Each
+of encode and decode takes one narrow chunk, before all else.
 
 Ablations: `preempt` (pauses), `dp` (off: by slack, whoever fits, at the narrowest degree in time), `elastic` (degree
 changes; off: RASP's static degree, the narrowest that meets the SLO alone), `batching`.

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise, product
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from sfumato.assemble import simulated
-from sfumato.cli.trials import Trial
-from sfumato.core.policy import Plan, Policy
-from sfumato.core.view import View
 from sfumato.policies.genserve.candidates import Candidate, chosen
-from sfumato.policies.pace import standings
-from sfumato.workload.load import load
-from sfumato.workload.points import swept
 from tests.costs import SMALL
 from tests.policies.small import SharedCosts, image, run, video
-
-WORKLOAD = Path(__file__).parents[2] / "recipes" / "workloads" / "genserve.toml"
 
 
 @given(
@@ -80,30 +68,6 @@ def test_a_rank_holds_one_paused_video_so_that_the_next_one_goes_on() -> None:
     two = run("genserve", 1, *script, paused_per_gpu=2)
     assert two.order() == ["a", "i", "b", "j", "b", "a"]
     assert two.met == {"a", "i", "b", "j"}
-
-
-def test_a_rank_holds_one_paused_video_of_those_that_can_be_in_time_on_the_paper_s_load() -> None:
-    workload = dict(swept(load(WORKLOAD)))["50% video"]
-    trial = Trial(workload=replace(workload, requests=60, seeds=1), policy="genserve", seed=0)
-    simulation = simulated(trial.world.setup("genserve", {}), trial.world.ranks, trial.requests())
-    spy = simulation.serving.policy = Spy(simulation.serving.policy)
-    simulation.run()
-    assert spy.most == 1
-
-
-class Spy:
-    """A policy, and the most paused videos that can be in time whose latents a rank holds when it is asked."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.name, self.work_conserving, self.most = policy.name, policy.work_conserving, 0
-        self._policy = policy
-
-    def plan(self, view: View) -> Plan:
-        plan = self._policy.plan(view)
-        paused = plan.memo.paused if plan.memo else ()
-        held = Counter(rank for s in standings(view) if s.job.id in paused and not s.late for rank in s.job.home or ())
-        self.most = max(self.most, *held.values(), 0)
-        return plan
 
 
 def test_a_video_alone_spreads_and_narrows_when_images_come() -> None:

@@ -63,3 +63,33 @@ def test_a_story_without_reasons_is_told_all_the_same() -> None:
     plain = story([life("a", 1, 3, spans=spans)], spans, end=3)
     assert not explained(plain)
     assert decision_table(plain).rows[1][4:7] == ("-", "-", "-")
+
+
+def turn(at: float, standing: str, why: str) -> tuple[float, Reason]:
+    return at, replace(reason("a", standing, degree=0), why=why)
+
+
+def test_a_change_of_standing_is_told_where_it_happened_and_counted_by_request() -> None:
+    spans = (told(span(1, (0,), "a", 1, 3), reason("a")), told(span(2, (0,), "a", 4, 5), reason("a")))
+    turns = (turn(1, "kept", "kept again"), turn(3.5, "given up", "too much waits: 9"), turn(4, "kept", "kept again"))
+    tale = story([replace(life("a", 0, 5, deadline=9, spans=spans), turns=turns)], spans, end=5)
+    rows = decision_table(tale).rows
+    assert [row[2].split()[0] for row in rows] == [
+        *("arrives:", "weighed", "diffuse", "paused", "weighed", "weighed", "diffuse", "done")
+    ]
+    assert rows[4] == ("", "3.50", "weighed", "-", "given up", "too much waits: 9", "1.50", "4.00", "1", "-", "-")
+    assert [row[:4] for row in reason_table(tale).rows[1:]] == [
+        ("given up", "too much waits", "-", "1"),
+        ("kept", "kept again", "-", "1"),
+    ]
+
+
+def test_a_story_in_which_nothing_was_launched_may_be_explained() -> None:
+    given_up = replace(life("a", 0, None, deadline=9), turns=(turn(0, "given up", "too much waits: 9"),))
+    assert explained(story([given_up], end=5))
+
+
+def test_a_pause_whose_ranks_nobody_took_waits_for_ranks() -> None:
+    spans = (span(1, (0, 1), "a", 1, 3), span(2, (0, 1), "a", 4, 5))
+    rows = decision_table(story([life("a", 1, 5, spans=spans)], spans, end=5)).rows
+    assert rows[2][2:6] == ("paused 1.00 s", "0 1", "-", "waits for ranks")

@@ -33,6 +33,7 @@ class Refusal(Value, frozen=True, kw_only=True):
 class Reason(Value, frozen=True, kw_only=True):
     """Why a job was launched as it was, for people. `standing`: kept, given up, late, best effort; `why` in words.
 
+    One of `degree` 0 is of no launch: it tells that a job's standing is another now.
     `slack_s` is how long it could still wait and then just make its deadline (None: it has none), `work_s` the least
     GPU-seconds that it still takes for that, `least_degree` the degree that this begins with, `others` who shares.
     """

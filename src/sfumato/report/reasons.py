@@ -1,13 +1,16 @@
 """Why chunks were launched as they were, as the policy told it in the journal: counted, and request by request.
 
-A policy tells where it was asked to (`--explain`). A batch has the reason of its first job; the others join it.
+A policy tells where it was asked to (`--explain`). A batch has the reason of its first job; the others join it. Who
+was given up, late or kept again has a row for that too.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import islice, takewhile
+from operator import itemgetter
 from statistics import fmean, median
 
 from sfumato.core.policy import Reason
@@ -20,7 +23,7 @@ Row = tuple[str, ...]
 
 def explained(story: Story) -> bool:
     """Whether any decision has its reason."""
-    return any(span.reason is not None for span in story.spans)
+    return any(span.reason is not None for span in story.spans) or any(life.turns for life in story.lives.values())
 
 
 def reason_tables(story: Story, title: str = "Why chunks were launched") -> Iterator[Table]:
@@ -31,7 +34,7 @@ def reason_tables(story: Story, title: str = "Why chunks were launched") -> Iter
 
 
 def reason_table(story: Story, title: str = "Why chunks were launched") -> Table:
-    """A row for each standing and reason, the most rank-seconds first; what was refused is the last."""
+    """A row for each standing and reason, the most rank-seconds first; then who was not launched for one."""
     groups: dict[tuple[str, str], list[tuple[Span, Reason]]] = {}
     for span in story.spans:
         if span.reason is not None:
@@ -39,9 +42,7 @@ def reason_table(story: Story, title: str = "Why chunks were launched") -> Table
     whole = sum(_rank_seconds(span) for span in story.spans)
     ordered = sorted(groups.items(), key=lambda group: (-sum(_rank_seconds(span) for span, _ in group[1]), group[0]))
     rows = [(*key, *_counted(found, whole)) for key, found in ordered]
-    refused = sum(life.state is JobState.REJECTED for life in story.lives.values())
-    if refused:
-        rows.append(("refused", NONE, NONE, str(refused), *(NONE,) * 5))
+    rows += [(*key, NONE, str(count), *(NONE,) * 5) for key, count in sorted(_unlaunched(story).items())]
     columns = ("standing", "why", "chunks", "requests", "of busy time", "slack s", "work s", "least degree", "degree")
     return Table(title=title, columns=columns, rows=tuple(rows))
 
@@ -76,6 +77,16 @@ def _counted(found: list[tuple[Span, Reason]], whole: float) -> Row:
     )
 
 
+def _unlaunched(story: Story) -> Counter[tuple[str, str]]:
+    """Requests by what became of them but a launch: their standing changed, or they were refused."""
+    found: Counter[tuple[str, str]] = Counter()
+    for life in story.lives.values():
+        found.update({(reason.standing, reason.why.partition(":")[0]) for _, reason in life.turns})
+        if life.state is JobState.REJECTED:
+            found["refused", NONE] += 1
+    return found
+
+
 def _decisions(life: Life, story: Story) -> Iterator[Row]:
     request = life.request
     slo = "best effort" if request.deadline is None else f"due in {number(request.deadline - request.arrived_at)} s"
@@ -84,20 +95,32 @@ def _decisions(life: Life, story: Story) -> Iterator[Row]:
     if life.lowered:
         less = f"lowered to {life.lowered.shape}, {life.lowered.steps} steps"
         yield "", number(request.arrived_at - story.start), less, *(NONE,) * 8
-    for before, span in zip((None, *life.spans), life.spans, strict=False):
-        if before is not None and span.start > before.end:
-            yield _paused(before, span, story)
-        yield "", number(span.start - story.start), _what(life, span), _listed(span.group), *_why(life, span)
+    turns = [(at, _turned(number(at - story.start), reason)) for at, reason in life.turns]
+    yield from (row for _, row in sorted([*turns, *_chunks(life, story)], key=itemgetter(0)))
     if life.outcome is not None:
         end = f"{life.outcome.state.value}: {life.outcome.reason}".removesuffix(": ")
         yield "", number(life.outcome.at - story.start), end, *(NONE,) * 8
+
+
+def _chunks(life: Life, story: Story) -> Iterator[tuple[float, Row]]:
+    """Its chunks and the gaps between them, with their times."""
+    for before, span in zip((None, *life.spans), life.spans, strict=False):
+        if before is not None and span.start > before.end:
+            yield before.end, _paused(before, span, story)
+        at = number(span.start - story.start)
+        yield span.start, ("", at, _what(life, span), _listed(span.group), *_why(life, span))
+
+
+def _turned(at: str, reason: Reason) -> Row:
+    """Its standing is another now."""
+    return "", at, "weighed", NONE, reason.standing, reason.why, *_numbers(reason), NONE, NONE
 
 
 def _paused(before: Span, after: Span, story: Story) -> Row:
     """A gap between two chunks, and whose chunk was launched on its ranks meanwhile."""
     at = number(before.end - story.start)
     taker = _taker(before, after, story)
-    why = NONE if taker is None else f"its ranks go to {_listed(taker.jobs)}"
+    why = "waits for ranks" if taker is None else f"its ranks go to {_listed(taker.jobs)}"
     standing = NONE if taker is None or taker.reason is None else f"behind {taker.reason.standing}"
     return "", at, f"paused {number(after.start - before.end)} s", _listed(before.group), standing, why, *(NONE,) * 5
 
@@ -121,9 +144,12 @@ def _why(life: Life, span: Span) -> Row:
     if reason is None or reason.job != life.id:
         why = NONE if reason is None else f"joins {reason.job}"
         return NONE, why, *(NONE,) * 3, str(len(span.group)), others
+    return reason.standing, _short(reason.why), *_numbers(reason), str(reason.degree), others
+
+
+def _numbers(reason: Reason) -> Row:
     slack = NONE if reason.slack_s is None else number(reason.slack_s)
-    work, least = number(reason.work_s), str(reason.least_degree)
-    return reason.standing, _short(reason.why), slack, work, least, str(reason.degree), others
+    return slack, number(reason.work_s), str(reason.least_degree)
 
 
 def _short(why: str) -> str:

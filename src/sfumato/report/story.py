@@ -50,7 +50,8 @@ class Span(Value, frozen=True, kw_only=True):
 class Life(Value, frozen=True, kw_only=True):
     """A request from its arrival to its end; `outcome` is None while it lives. `spans` are its chunks in order.
 
-    `lowered` says what it was admitted as, if that is less than it asked for.
+    `lowered` says what it was admitted as, if that is less than it asked for; `turns`, when it was given up, late or
+    kept again, and why.
     """
 
     request: Request
@@ -58,6 +59,7 @@ class Life(Value, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     first_launch: float | None = None
     spans: tuple[Span, ...] = ()
+    turns: tuple[tuple[float, Reason], ...] = ()
 
     @property
     def id(self) -> str:

@@ -22,7 +22,7 @@ from sfumato.core.events import (
     WorkerUp,
 )
 from sfumato.core.journal import Checkpoint, Record
-from sfumato.core.policy import Swap
+from sfumato.core.policy import Reason, Swap
 from sfumato.core.values import Job, PartId, Rank, RankInfo, Running
 from sfumato.report.story import Life, LoadSpan, RankLife, Span, Story
 
@@ -42,6 +42,7 @@ class Teller:
         self._loaded: list[LoadSpan] = []
         self._broken: list[tuple[float, str]] = []
         self._swaps: list[tuple[float, Swap]] = []
+        self._turns: dict[str, list[tuple[float, Reason]]] = {}
         self._records = self._before = self._unseen = 0
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -104,8 +105,11 @@ class Teller:
             self._broken.append((self.now, record.broken))
 
     def _explain(self, record: Record) -> None:
-        """Give the chunks that were launched just now their reasons."""
-        why = {reason.job: reason for reason in record.reasons}
+        """Give the chunks that were launched just now their reasons; keep those of no launch."""
+        for reason in record.reasons:
+            if not reason.degree:
+                self._turns.setdefault(reason.job, []).append((self.now, reason))
+        why = {reason.job: reason for reason in record.reasons if reason.degree}
         for command in record.commands if why else ():
             if isinstance(command, Launch) and not command.follows and command.chunk.jobs[0] in why:
                 self._open[command.seq] = replace(self._open[command.seq], reason=why[command.chunk.jobs[0]])
@@ -207,7 +211,8 @@ class Teller:
                 if job in own:
                     own[job].append(span)
         lives = sorted(self._lives.values(), key=lambda life: (life.request.arrived_at, life.id))
-        return {life.id: replace(life, spans=tuple(own[life.id])) for life in lives}
+        turns = {life.id: tuple(self._turns.get(life.id, ())) for life in lives}
+        return {life.id: replace(life, spans=tuple(own[life.id]), turns=turns[life.id]) for life in lives}
 
 
 def _span(seq: int, start: float, source: Launch | Running) -> Span:

@@ -54,7 +54,8 @@ class Board:
         return self._narrower(o)
 
     def launch_rest(self, o: Outlook, why: str) -> bool:
-        """At the narrowest degree whose step is short enough that nobody waits long for its ranks."""
+        """At the narrowest degree whose step is short enough that nobody waits long for its ranks; if no step is, at
+        the fastest one."""
         for part in range(len(self._parts)):
             degrees = self._degrees(o, part)
             short = [k for k in degrees if o.step_s(k, part) <= self._spans.quantum_s]
@@ -63,7 +64,7 @@ class Board:
             idle = not self.seats and not self._view.running
             if idle or not short:
                 fast = sorted(degrees, key=lambda k: o.step_s(k, part))
-                if any(self._seat(o, part, k, why) for k in (fast if idle else fast[:1])):
+                if self._seat_first(o, part, fast if idle else fast[:1], why):
                     return True
         self._note(o, 0)
         return False
@@ -196,6 +197,14 @@ class Board:
         """That steps of this kind found no place, if that holds for all of the kind."""
         if o.job.stage is Stage.DIFFUSE and o.job.done <= o.job.saved and self._memory.ample and len(self._parts) == 1:
             self._placeless.add((o.kind, degree))
+
+    def _seat_first(self, o: Outlook, part: int, fast: Sequence[int], why: str) -> bool:
+        """At the first of these degrees, the fastest before all, that has a place."""
+        for place, degree in enumerate(fast):
+            how = "at the fastest that has a place" if place else "at its fastest"
+            if self._seat(o, part, degree, f"{why}, {how}"):
+                return True
+        return False
 
     def _seat(self, o: Outlook, part: int, degree: int, why: str, most: int = 1 << 30) -> bool:
         group = self.free.group(o, part, degree)

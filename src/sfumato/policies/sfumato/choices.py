@@ -19,7 +19,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     (best effort: that it has been there).
     `admission`: `accept` everything; `feasible` refuses at arrival what cannot be met, and says when it could be;
     `degrade` lowers it first, where the request allows that.
-    `explain`: the plan carries the reason of each launch.
+    `explain`: the plan carries the reason of each launch, and of each change of who is kept.
     """
 
     quantum: float = 0.05

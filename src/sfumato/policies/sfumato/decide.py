@@ -32,7 +32,7 @@ from sfumato.core.view import View
 from sfumato.policies.sfumato.admit import lowered, refusal
 from sfumato.policies.sfumato.board import Board
 from sfumato.policies.sfumato.choices import Choices
-from sfumato.policies.sfumato.keep import Capacity, guaranteed, kept
+from sfumato.policies.sfumato.keep import Capacity, Line, guaranteed, kept
 from sfumato.policies.sfumato.memo import Memo, demand_of, fresh, newest
 from sfumato.policies.sfumato.memory import Bytes, Memory
 from sfumato.policies.sfumato.merge import Launched, merged
@@ -42,6 +42,7 @@ from sfumato.policies.sfumato.parts import Map
 from sfumato.policies.sfumato.residuals import observed, watch
 from sfumato.policies.sfumato.shares import LEFT_OVER, earned, launch_owed, paid
 from sfumato.policies.sfumato.spans import Spans
+from sfumato.policies.sfumato.told import GIVEN_UP, Told, standing, standings, turned
 from sfumato.policies.sfumato.weights import Exchange, all_there, crowded
 
 UNHURRIED_S = 2.0  # slack assumed before any request with a deadline was seen: chunks of 0.1 s
@@ -103,6 +104,7 @@ class Decision:
         if changed:
             ready = ready & [job.request.id not in changed for job in self._outlooks.jobs]
         launches = self._launches(ready, keep, dropping) if view.free and ready.any() else []
+        memo = self._remembered(launches, ready, keep)
         return Plan(
             launches=tuple(chunk for _, chunk, _ in launches),
             admissions=admissions,
@@ -111,17 +113,17 @@ class Decision:
             drops=tuple(exchange.drops) if exchange else (),
             # an admission takes effect with this plan, so its request is launched by the next one
             wake_at=view.now if admissions else None,
-            memo=self._remembered(launches, keep),
-            reasons=self._reasons(launches, keep) if self._choices.explain else (),
+            memo=memo,
+            reasons=self._reasons(launches, ready, keep, memo) if self._choices.explain else (),
             swaps=tuple(exchange.swaps) if exchange and self._choices.explain else (),
         )
 
     # -- whom to save --------------------------------------------------------------------------------------------------
 
-    def _kept(self, outlooks: Outlooks) -> Flags:
-        choices = self._choices
-        safe = guaranteed(outlooks, self._owed) if choices.shares else ()
-        return kept(outlooks, self._capacity, self._view.now, self._busy_s, weights=choices.weights, safe=safe)
+    def _kept(self, outlooks: Outlooks, *, width: bool = True) -> Flags:
+        weights, now = self._choices.weights, self._view.now
+        safe = guaranteed(outlooks, self._owed) if self._choices.shares else ()
+        return kept(outlooks, self._capacity, now, self._busy_s, weights=weights, safe=safe, width=width)
 
     def _strength(self) -> float:
         """Ranks, a slower one counted for what it does beside those of the first part."""
@@ -181,7 +183,7 @@ class Decision:
             if not board.free.left:
                 break
             if place != first and not board.is_placeless(outlooks, place, 0):
-                board.launch_rest(outlooks[place], _standing(outlooks[place]))
+                board.launch_rest(outlooks[place], standing(outlooks[place]))
         if len(self._parts) > 1:
             board.hasten(wanted=set(outlooks.part[keep].tolist()))
         board.widen()
@@ -205,7 +207,7 @@ class Decision:
 
     # -- what is told --------------------------------------------------------------------------------------------------
 
-    def _remembered(self, launches: list[Launched], keep: Flags) -> Memo:
+    def _remembered(self, launches: list[Launched], ready: Flags, keep: Flags) -> Memo:
         slow = [(chunk, self._parts[seat.part].slow) for seat, chunk, _ in launches]
         watched = (*self._residuals.watched, *watch(self._view, slow))
         return replace(
@@ -213,23 +215,19 @@ class Decision:
             at=self._view.now,
             newest=newest(self._memo, self._outlooks),
             owed=paid(self._owed, launches, keep) if self._owed else {},
+            told=standings(self._outlooks, ready, keep, self._memo.told) if self._choices.explain else {},
             residuals=replace(self._residuals, watched=watched),
         )
 
-    def _reasons(self, launches: list[Launched], keep: Flags) -> tuple[Reason, ...]:
-        return tuple(
-            Reason(
-                job=seat.o.job.request.id,
-                standing="kept" if keep[seat.o.place] else _standing(seat.o),
-                why=seat.why,
-                slack_s=None if seat.o.job.request.deadline is None else seat.o.start_by - self._view.now,
-                work_s=seat.o.work,
-                least_degree=seat.o.degree,
-                degree=len(chunk.group),
-                others=chunk.jobs[1:],
-            )
-            for seat, chunk, _ in launches
-        )
+    def _reasons(self, launches: list[Launched], ready: Flags, keep: Flags, memo: Memo) -> tuple[Reason, ...]:
+        """Of each launch, and of each of the `ready` who stands otherwise than before."""
+        changed = turned(self._outlooks, ready, self._memo.told, memo.told)
+        told = Told(self._outlooks, keep, self._view.now, new={o.place for o in self._fresh})
+        if any(memo.told.get(o.job.request.id) == GIVEN_UP for o in changed):
+            places = (~self._outlooks.hopeless).nonzero()[0]
+            line = Line(self._outlooks, places, self._capacity, self._view.now, self._busy_s)
+            told.crowded(line, fits=self._kept(self._outlooks, width=False))
+        return (*map(told.launched, launches), *map(told.turned, changed))
 
 
 def _launch_s(view: View) -> float:
@@ -237,10 +235,3 @@ def _launch_s(view: View) -> float:
     shapes = tuple(job.shape for job in islice(view.jobs, 1))
     works = (Work(model=name, stage=Stage.ENCODE, shapes=shapes, device=view.device) for name in view.models)
     return max((view.costs.start_s(work, (0,), (None,)) for work in works), default=0.0) if shapes else 0.0
-
-
-def _standing(o: Outlook) -> str:
-    """Of a request that is not kept."""
-    if not o.hopeless:
-        return "given up"
-    return "late" if o.job.request.deadline is not None else "best effort"

@@ -40,6 +40,22 @@ class Capacity:
         return free
 
 
+class Line:
+    """Places in order of their deadlines: GPU-seconds that wait until each of them, and those that are there.
+
+    `busy` is rank-seconds that running chunks still take.
+    """
+
+    __slots__ = ("left_s", "order", "room", "wait", "work")
+
+    def __init__(self, outlooks: Outlooks, places: Ints, capacity: Capacity, now: float, busy: float) -> None:
+        self.order = places[np.argsort(outlooks.deadline[places], kind="stable")]
+        self.work = outlooks.work[self.order]
+        self.left_s = np.maximum(1e-9, outlooks.deadline[self.order] - now)
+        self.room = self.left_s * capacity.beside(self.work)
+        self.wait: Floats = np.cumsum(np.concatenate(([busy], self.work)))[1:]
+
+
 def kept(
     outlooks: Outlooks,
     capacity: Capacity,
@@ -48,24 +64,23 @@ def kept(
     *,
     weights: Mapping[str, float],
     safe: Collection[int] = (),
+    width: bool = True,
 ) -> Flags:
-    """Whom to save, by place. `busy` is rank-seconds that running chunks still take; `safe` are never given up."""
+    """Whom to save, by place. `safe` are never given up; without `width` none for the ranks that it needs."""
     found: Flags = ~outlooks.hopeless
-    order = found.nonzero()[0]
-    if not len(order):
+    places = found.nonzero()[0]
+    if not len(places):
         return found
-    order = order[np.argsort(outlooks.deadline[order], kind="stable")]
-    work = outlooks.work[order]
-    left_s = np.maximum(1e-9, outlooks.deadline[order] - now)
-    room = left_s * capacity.beside(work)
-    burden = work * work / left_s
+    line = Line(outlooks, places, capacity, now, busy)
+    order, work = line.order, line.work
+    burden = work * work / line.left_s
     if weights:
         burden /= [weights.get(outlooks.jobs[place].request.slo, 1.0) for place in order.tolist()]
-    over = (np.cumsum(np.concatenate(([busy], work)))[1:] > room).nonzero()[0]
+    over = (line.wait > line.room).nonzero()[0]
     if len(over):
-        found[_given_up(order, work, room, burden, busy, int(over[0]), safe)] = False
+        found[_given_up(order, work, line.room, burden, busy, int(over[0]), safe)] = False
     stall = outlooks.stall[order]
-    if stall.any():
+    if width and stall.any():
         _make_way(found, outlooks, order, burden, stall, safe)
     return found
 

@@ -33,7 +33,7 @@ class Memo(Value, frozen=True, kw_only=True):
     """`at` is when it was made, `newest` the last arrival (id, time) that it knows.
 
     `tightest_s` is the least SLO - fastest time seen, `horizon_s` the longest SLO; `owed` is rank-seconds by class that
-    a guaranteed share has not been given yet.
+    a guaranteed share has not been given yet; `told` is how those stand who are not kept, where that is to be told.
     """
 
     at: float = -1.0
@@ -42,6 +42,7 @@ class Memo(Value, frozen=True, kw_only=True):
     horizon_s: float = 0.0
     loads: tuple[Load, ...] = ()
     owed: dict[str, float] = {}
+    told: dict[str, str] = {}
     residuals: Residuals = Residuals()
 
     def smaller(self, now: float) -> list[tuple[float, float]]:

@@ -123,7 +123,9 @@ class Asked(Value, frozen=True, kw_only=True):
 @click.option("--explain", is_flag=True, help="Say why chunks were launched; a --journal then has the reason of each.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
 @click.option("--plots", type=_Folder, help="Draw attainment over rate and SLO, latencies and a Gantt chart here.")
-@click.option("--journal", type=_Folder, help="Keep every run's journal: WORKLOAD[/POINT]/POLICY/SEED.")
+@click.option(
+    "--journal", type=_Folder, help="Keep journals: WORKLOAD[/POINT]/POLICY/SEED. Such runs are always made again."
+)
 def command(
     *,
     workloads: tuple[Path, ...],

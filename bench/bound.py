@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from bench.figure import Figure, Result, main
 from bench.growth import picture, power
+from bench.suite import NOTE
 from sfumato.cli.worlds import world_of
 from sfumato.sim.bound import bound
 from sfumato.workload.load import load
@@ -56,6 +57,7 @@ def measure(quick: bool) -> Result:
                 Figure(name="the same: exponent over requests", value=power(line)),
             )
         ),
+        note=NOTE,
         details={"picture": drawn, "runs": {name: [run._asdict() for run in runs] for name, runs in found.items()}},
     )
 

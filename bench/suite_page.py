@@ -99,9 +99,9 @@ def _claims(suite: Document, others: Mapping[str, Document]) -> Iterator[str]:
     if others:
         yield ""
         yield (
-            "Scaled are encode, decode, batches and bytes (`python -m bench.suite --modelled-factor 0.7 --part 0.1`, and "
-            "1.3); played with a part of the seeds, against the papers' "
-            "policies, `srtf` and `static`, without the search for rates: that conclusion is not repeated."
+            "Scaled are encode, decode, batches and bytes (`python -m bench.suite --modelled-factor 0.7 --part 0.1`, "
+            "and 1.3); played with a part of the seeds, against the papers' policies, `srtf` and `static`, without the "
+            "search for rates: that conclusion is not repeated."
         )
     yield ""
     yield (

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench import suite_page, suite_rates
-from bench.suite import EVALUATION, _base
+from bench import bound, suite_page, suite_rates
+from bench.suite import EVALUATION, NOTE, _base
 from bench.suite_page import page
 from bench.suite_places import Place, figures_of
 from bench.suite_rates import Edge, Search, edge_of
@@ -43,6 +43,16 @@ def place() -> Place:
         **{BOUND: ran(0.9)},
     )
     return Place("file", played, course(sfumato=ran(0.8), **{BOUND: ran(1.0)}))
+
+
+def test_the_time_of_the_bound_is_said_to_rest_on_what_the_suite_rests_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "WORKLOADS": ("tetriserve-skewed",),
+        "COUNTS": (20, 40),
+        "picture": lambda *_, **__: "",
+    }.items():
+        monkeypatch.setattr(bound, name, value)
+    assert bound.measure(quick=False).note == NOTE
 
 
 def test_the_gap_is_that_of_the_best_other_policy_to_the_bound() -> None:

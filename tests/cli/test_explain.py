@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,12 +56,23 @@ def test_a_journal_without_reasons_is_reported_without_them(workload: Path, tmp_
     assert "Why chunks" not in report.output
 
 
-def test_a_report_says_on_what_times_it_was_planned(workload: Path, tmp_path: Path) -> None:
+def test_all_that_a_report_writes_says_on_what_times_it_was_planned(
+    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call("simulate", workload, "--policy", "fixed", "--seeds", 1, "--no-bound", "--journal", tmp_path / "kept")
-    report = call("report", tmp_path / "kept" / "mixed" / "fixed" / "seed-3", "--out", tmp_path / "out")
+    notes: dict[str, str] = {}
+    monkeypatch.setattr("sfumato.cli.report.save", lambda _, path, note: notes.update({path.name: note}))
+    out = tmp_path / "out"
+    report = call("report", tmp_path / "kept" / "mixed" / "fixed" / "seed-3", "--out", out)
     said = "planned by fixed on times of flux: modelled on h100"
     assert said in report.output
-    assert said in (tmp_path / "out" / "report.md").read_text()
+    for page in ("report.md", "decisions.md"):
+        assert (out / page).read_text().startswith(said)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["planned"].startswith(said)
+    assert metrics["requests"] == 12
+    assert json.loads((out / "trace.json").read_text())["otherData"]["planned"] == metrics["planned"]
+    assert notes == dict.fromkeys(("gantt.png", "latency.png", "queue.png"), metrics["planned"])
 
 
 def test_a_request_that_a_journal_does_not_have_is_named(workload: Path, tmp_path: Path) -> None:

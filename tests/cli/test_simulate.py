@@ -197,6 +197,22 @@ def test_what_was_run_is_kept_and_not_run_again(sweep: Path, monkeypatch: pytest
     assert isinstance(simulate(*words, "--fresh").exception, AssertionError)
 
 
+def test_runs_with_a_journal_are_made_again_and_kept_but_not_their_bound(
+    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (workload, "--policy", "fixed", "--seeds", 1)
+    first = simulate(*words, "--journal", tmp_path / "first")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it ran again")
+
+    monkeypatch.setattr("sfumato.sim.bound.bound", never)
+    assert simulate(*words, "--journal", tmp_path / "again").output == first.output
+    assert [path.name for path in (tmp_path / "again" / "mixed").iterdir()] == ["fixed"]
+    monkeypatch.setattr("sfumato.cli.trials.simulated", never)
+    assert simulate(*words).output == first.output
+
+
 def test_a_trace_that_was_written_anew_is_run_again(tmp_path: Path) -> None:
     text = WORKLOAD[: WORKLOAD.index("[arrivals]")]
     path = tmp_path / "traced.toml"

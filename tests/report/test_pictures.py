@@ -93,6 +93,18 @@ def test_latencies_queue_and_attainment_are_drawn(tmp_path):
     saved(plot_attainment({"edf": points, "sfumato": [Point(x=1, y=1), Point(x=4, y=0.8)]}), tmp_path)
 
 
+def test_what_a_picture_rests_on_stands_above_it_and_takes_nothing_from_it(tmp_path):
+    empty = tell([])
+    plain, noted = plot_queue(empty), plot_queue(empty)
+    save(plain, tmp_path / "plain.png", dpi=40)
+    said = "planned by fixed on times of flux: modelled on h100 (costs $1 to $2; " + "a long source, " * 20 + ")"
+    save(noted, tmp_path / "noted.png", dpi=40, note=said)
+    assert noted.get_suptitle().split() == said.split()
+    assert noted.get_suptitle().count("\n") > 1
+    heights = [figure.axes[0].get_window_extent().height / figure.dpi for figure in (plain, noted)]
+    assert abs(heights[1] - heights[0]) < 0.1
+
+
 def test_a_latency_line_ends_below_one_where_requests_were_not_delivered():
     lives = [life("a", 0, 2), life("b", 0, 0, JobState.REJECTED, deadline=5)]
     line = plot_latency({"all": lives}).axes[0].lines[0]

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from sfumato.report.journal import tell
-from sfumato.report.trace import write_chrome_trace
+from sfumato.report.trace import chrome_trace, write_chrome_trace
 from tests.report.runs import simulate
 
 
@@ -48,6 +48,11 @@ def test_every_request_has_a_track_whose_phases_close_in_order(story, events):
                 assert begun["name"] == event["name"]
                 assert begun["ts"] <= event["ts"]
         assert stack == []
+
+
+def test_a_trace_says_on_what_it_rests_where_that_is_known(story):
+    assert chrome_trace(story, "planned by sfumato")["otherData"] == {"planned": "planned by sfumato"}
+    assert chrome_trace(story)["otherData"] == {}
 
 
 def test_deadlines_and_ranks_are_named(story, events):

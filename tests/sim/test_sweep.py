@@ -44,6 +44,15 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert RUN == [3, 4]
 
 
+def test_what_is_to_be_made_anew_is_kept_all_the_same(tmp_path: Path) -> None:
+    tasks = [("key1", 1), ("key2", 2)]
+    for _ in range(2):
+        assert sweep(tasks, double, Kept(tmp_path, int, anew={"key1"})) == [2, 4]
+    assert RUN == [1, 2, 1]
+    assert sweep(tasks, fail_at_three, Kept(tmp_path, int)) == [2, 4]
+    assert RUN == [1, 2, 1]
+
+
 def test_a_result_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     kept = Kept(tmp_path, int)
     kept.put("key1", 7)

@@ -59,7 +59,7 @@ def tasks_of(trial: Trial, policies: Sequence[str], journal: Path | None = None)
             trial,
             policy=policy,
             seed=seed,
-            journal=str(journal / _file_name(policy) / f"seed-{seed}") if journal else "",
+            journal=str(journal / _file_name(policy) / f"seed-{seed}") if journal and policy != BOUND else "",
         )
         for policy in policies
         for seed in trial.seeds

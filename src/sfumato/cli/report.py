@@ -69,13 +69,13 @@ def _planned(journal: str) -> str:
 
 
 def _write(story: Story, planned: str, metrics: Metrics, tables: list[Table], out: Path) -> list[str]:
-    """Everything into a folder; the files' names."""
+    """Everything into a folder, each with what it rests on; the files' names."""
     out.mkdir(parents=True, exist_ok=True)
-    save(plot_gantt(story), out / "gantt.png")
-    save(plot_latency({"all": story.lives.values()}), out / "latency.png")
-    save(plot_queue(story), out / "queue.png")
-    write_chrome_trace(story, out / "trace.json")
-    (out / "metrics.json").write_text(json.dumps(metrics.results(), indent=1))
+    save(plot_gantt(story), out / "gantt.png", note=planned)
+    save(plot_latency({"all": story.lives.values()}), out / "latency.png", note=planned)
+    save(plot_queue(story), out / "queue.png", note=planned)
+    write_chrome_trace(story, out / "trace.json", planned)
+    (out / "metrics.json").write_text(json.dumps({"planned": planned, **metrics.results()}, indent=1))
     (out / "report.md").write_text("\n\n".join([planned, *(table.markdown() for table in tables)]) + "\n")
-    (out / "decisions.md").write_text(decision_table(story).markdown())
+    (out / "decisions.md").write_text(f"{planned}\n\n{decision_table(story).markdown()}")
     return ["gantt.png", "latency.png", "queue.png", "trace.json", "metrics.json", "report.md", "decisions.md"]

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sfumato.assemble import Setup, live, nowhere
+from sfumato.cli.checks import check_degree
 from sfumato.config import Config, gpu_count, profile_folder, usable_cores
 from sfumato.cost import read_profiles
 from sfumato.models import Offer, describe
@@ -57,6 +58,7 @@ async def session(config: Config, *, quiet: bool = False) -> AsyncIterator[tuple
     offers = offers_of(config)
     setup = setup_of(config, offers)
     cluster_config, count = cluster_of(config)
+    check_degree(setup.policy, setup.options, setup.models, count)
     loop = asyncio.get_running_loop()
     journal = JournalFolder(Path(config.server.journal)) if config.server.journal else None
     write = journal or nowhere

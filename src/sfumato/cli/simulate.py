@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from sfumato.assemble import explains
+from sfumato.cli.checks import check_policy
 from sfumato.cli.choices import named
 from sfumato.cli.drawings import draw_all
 from sfumato.cli.matches import BOUNDED, Course, courses_of, setting_of, title_of
@@ -122,7 +123,9 @@ class Asked(Value, frozen=True, kw_only=True):
 @click.option("--explain", is_flag=True, help="Say why chunks were launched; a --journal then has the reason of each.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write all figures as JSON.")
 @click.option("--plots", type=_Folder, help="Draw attainment over rate and SLO, latencies and a Gantt chart here.")
-@click.option("--journal", type=_Folder, help="Keep every run's journal: WORKLOAD[/POINT]/POLICY/SEED.")
+@click.option(
+    "--journal", type=_Folder, help="Keep journals: WORKLOAD[/POINT]/POLICY/SEED. Such runs are always made again."
+)
 def command(
     *,
     workloads: tuple[Path, ...],
@@ -148,14 +151,17 @@ def command(
     finds = [name for name, wanted in (("highest_rate", by_rate), ("fewest_ranks", by_ranks)) if wanted]
     if finds and (lost := _unheard(asked, plots, journal)):
         raise ConfigError(f"--{lost}: a search keeps no single run; leave it out", field=lost)
+    played = [(path.stem, asked.workload(path)) for path in workloads]
+    for _, workload in played:
+        for policy in asked.policies:
+            check_policy(policy, asked.trial(workload), resized=by_ranks)
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     figures: dict[str, Any] = {}
-    for path in workloads:
-        workload = asked.workload(path)
+    for name, workload in played:
         if finds:
-            figures[path.stem] = _searched(path.stem, workload, asked, finds, attainment, console)
+            figures[name] = _searched(name, workload, asked, finds, attainment, console)
         else:
-            figures |= dict(_compared(path.stem, workload, asked, bounded, console, plots, journal))
+            figures |= dict(_compared(name, workload, asked, bounded, console, plots, journal))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures, indent=1))

@@ -85,11 +85,14 @@ class Ran(Value, frozen=True, kw_only=True):
 
 
 def play(trials: Sequence[Trial], *, jobs: int | None = None, fresh: bool = False, what: str = "") -> list[Ran]:
-    """Run trials on all cores where it pays, with a bar that says `what`. `fresh`: as if nothing had been kept."""
+    """Run trials on all cores where it pays, with a bar that says `what`. `fresh`: as if nothing had been kept.
+
+    A trial with a journal is played whatever is kept, as that has to be written.
+    """
     for policy in {trial.policy for trial in trials} - {BOUND}:
         policy_named(*named(policy))
     tasks = [(key_of(trial), trial) for trial in trials]
-    kept = Kept(None if fresh or any(trial.journal for trial in trials) else kept_folder(), Ran)
+    kept = Kept(None if fresh else kept_folder(), Ran, anew={key for key, trial in tasks if trial.journal})
     size = sum(trial.workload.requests or SMALL for trial in trials)
     processes = jobs or (usable_cores() if size > SMALL else 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

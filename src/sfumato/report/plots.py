@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from sfumato.core.values import Value
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_NOTE_INCH, _NOTE_LINE = 17, 0.13  # letters an inch, inches a line
 
 
 class Point(Value, frozen=True, kw_only=True):
@@ -31,10 +33,14 @@ class Point(Value, frozen=True, kw_only=True):
     high: float | None = None
 
 
-def save(figure: Figure, path: str | Path, *, dpi: int = 150) -> None:
-    """Write a figure as PNG, SVG or PDF, by the name's ending."""
+def save(figure: Figure, path: str | Path, *, dpi: int = 150, note: str = "") -> None:
+    """Write a figure as PNG, SVG or PDF, by the name's ending; `note` says above it what it rests on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    if note:
+        lines = wrap(note, int(_NOTE_INCH * figure.get_figwidth()))
+        figure.set_figheight(figure.get_figheight() + _NOTE_LINE * len(lines))
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=7, color=INK, parse_math=False)
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=dpi, facecolor="white")
 

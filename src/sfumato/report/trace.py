@@ -17,13 +17,13 @@ from sfumato.report.story import Life, LoadSpan, Span, Story
 _CHUNKS, _LOADS = 0, 1  # thread rows of a rank
 
 
-def write_chrome_trace(story: Story, path: str | Path) -> None:
+def write_chrome_trace(story: Story, path: str | Path, planned: str = "") -> None:
     """Write the trace as JSON."""
-    Path(path).write_bytes(msgspec.json.encode(chrome_trace(story)))
+    Path(path).write_bytes(msgspec.json.encode(chrome_trace(story, planned)))
 
 
-def chrome_trace(story: Story) -> dict[str, Any]:
-    """The trace in the JSON object format."""
+def chrome_trace(story: Story, planned: str = "") -> dict[str, Any]:
+    """The trace in the JSON object format; `planned` says by whom it was planned, on what times."""
     events: list[dict[str, Any]] = []
     events.extend(_names(story))
     for span in story.spans:
@@ -32,7 +32,7 @@ def chrome_trace(story: Story) -> dict[str, Any]:
     tracks = _Tracks(story)
     for life in story.lives.values():
         events.extend(tracks.request(life))
-    return {"traceEvents": events, "displayTimeUnit": "ms"}
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"planned": planned} if planned else {}}
 
 
 def _names(story: Story) -> Iterator[dict[str, Any]]:

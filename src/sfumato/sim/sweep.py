@@ -6,7 +6,7 @@ that was stopped goes on where it was, and a second one costs nothing. Results c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from multiprocessing import get_context
@@ -20,15 +20,16 @@ Result = TypeVar("Result")
 
 
 class Kept(Generic[Result]):
-    """Results of type `kind` in a folder; without a folder nothing is kept."""
+    """Results of type `kind` in a folder; without a folder nothing is kept. Those of `anew` are written, never read."""
 
-    def __init__(self, folder: Path | None, kind: type[Result]) -> None:
+    def __init__(self, folder: Path | None, kind: type[Result], anew: Collection[str] = ()) -> None:
         self._folder = folder
+        self._anew = anew
         self._decoder = msgspec.json.Decoder(kind)
 
     def get(self, key: str) -> Result | None:
         """What was kept, if it was and can be read."""
-        if self._folder is None:
+        if self._folder is None or key in self._anew:
             return None
         with suppress(OSError, msgspec.DecodeError):
             return self._decoder.decode(self._path(key).read_bytes())

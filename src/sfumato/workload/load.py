@@ -97,7 +97,7 @@ def _check_shares(spec: Workload) -> None:
     for shares in (*(point.shares for point in spec.points), *pieces):
         unknown = next((name for name in shares if name not in own), None)
         if unknown is not None:
-            raise _error("shares", f'shares name class "{unknown}"; {_choice(unknown, list(own))}')
+            raise _error("shares", f'shares name class "{unknown}"; {choice(unknown, list(own))}')
         if shares and sum((own | shares).values()) <= 0:
             raise _error("shares", "shares leave nothing that could arrive; give one class a share above 0")
 
@@ -111,7 +111,7 @@ def _with_model(entry: RequestClass, spec: Workload) -> RequestClass:
             raise _error("model", f'class "{entry.name}" names no model; set model = "..."')
         return replace(entry, model=names[0])
     if names and entry.model not in names:
-        raise _error("model", f'class "{entry.name}" wants model "{entry.model}"; {_choice(entry.model, names)}')
+        raise _error("model", f'class "{entry.name}" wants model "{entry.model}"; {choice(entry.model, names)}')
     return entry
 
 
@@ -175,7 +175,7 @@ def _explained(message: str, raw: dict[str, Any]) -> tuple[str, str]:
     missing = re.search(r"missing required field `(.+?)`", problem)
     if unknown:
         key = unknown[1]
-        return key, f'{_place(where)}unknown key "{key}"; {_choice(key, _keys(where, raw))}'
+        return key, f'{_place(where)}unknown key "{key}"; {choice(key, _keys(where, raw))}'
     if missing:
         return missing[1], f'{_place(where)}the key "{missing[1]}" is missing; add it'
     problem = re.sub(r"matching regex '\^\[1-9\].*'", 'of the form "WIDTHxHEIGHT", e.g. "1024x768"', problem)
@@ -196,7 +196,8 @@ def _keys(where: str, raw: dict[str, Any]) -> list[str]:
     return extra + [field.encode_name for field in msgspec.structs.fields(kind)]
 
 
-def _choice(given: str, known: list[str]) -> str:
+def choice(given: str, known: list[str]) -> str:
+    """What to write instead of a name that is not known."""
     close = get_close_matches(given, known, n=1)
     return f'did you mean "{close[0]}"?' if close else f"use one of: {', '.join(known)}"
 

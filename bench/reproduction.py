@@ -126,8 +126,8 @@ def page(papers: Sequence[Paper], scores: Mapping[str, Scores], size: Size, *, f
         "",
         '"As reported" is direction and size: a gain (points in time, or how many times over one) is between '
         f"1/{WITHIN:.0f} and {WITHIN:.0f} times the reported one; where we know of no reported size, the direction is "
-        "enough. Of an ablation or a sweep no step may go the other way, and its gain is from the first to the last. A "
-        "bound holds or not. What is in another order, or ahead by less than half a point, differs.",
+        "enough. Of an ablation or a sweep the gain is from the first to the last, and no step may go the other way. A "
+        "bound holds or not. What is in another order differs; less than half a point is neither a gain nor a loss.",
         "",
         f"Of {len(verdicts)} claims {agreed} come out as reported, {len(verdicts) - agreed - differ} in the same "
         f"direction with a smaller or larger gain, and {differ} differ. Why those others may not come out is below "

@@ -92,7 +92,12 @@ def test_how_many_times_is_judged_by_what_is_over_one() -> None:
 
 
 def test_stairs_go_one_way_and_are_judged_from_the_first_to_the_last() -> None:
-    for found, says in (((0.5, 0.6, 0.7), AS_REPORTED), ((0.5, 0.49, 0.7), DIFFERS), ((0.5, 0.5, 0.51), SMALLER)):
+    for found, says in (
+        ((0.5, 0.6, 0.7), AS_REPORTED),
+        ((0.5, 0.49, 0.7), DIFFERS),
+        ((0.5, 0.498, 0.7), AS_REPORTED),
+        ((0.5, 0.5, 0.51), SMALLER),
+    ):
         scores = {name: {"all": score(value)} for name, value in zip("abc", found, strict=True)}
         steps = {"here": {name: score(value) for name, value in zip("abc", found, strict=True)}}
         assert rising("here", "a", "b", "c", by=0.2)(steps)[1] == says

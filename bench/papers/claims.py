@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 UNKNOWN = "not known"
@@ -11,7 +12,7 @@ SMALLER = "same direction, smaller"
 LARGER = "same direction, larger"
 DIFFERS = "**differs**"
 WITHIN = 2.0  # a gain is of the reported size within this factor
-LEAST = 0.005  # less is no gain
+LEAST = 0.005  # less is no gain, and no loss
 
 
 class Score(NamedTuple):
@@ -173,7 +174,7 @@ def falling(label: str, *settings: str, by: float) -> Judge:
 def _stairs(places: Sequence[tuple[str, str]], by: float, sign: int = 1) -> Judge:
     def judge(scores: Scores) -> tuple[str, str]:
         found = [scores[setting][label].attainment for setting, label in places]
-        ordered = found == sorted(found, reverse=sign < 0)
+        ordered = all(sign * (b - a) > -LEAST for a, b in pairwise(found))
         verdict = sized(sign * (found[-1] - found[0]), by) if ordered else DIFFERS
         return " -> ".join(map(percent, found)), verdict
 

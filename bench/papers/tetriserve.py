@@ -89,7 +89,7 @@ TETRISERVE = Paper(
             "Ablation, Uniform 1.5x: placement alone loses",
             "74% -> 69% -> 78%",
             above(UNIFORM15, "DP only", "+ placement", by=0.05),
-            "placement changes nothing here: a move costs about a millisecond in these workloads",
+            "placement changes next to nothing here: a move costs about a millisecond in these workloads",
         ),
         Claim("Ablation, Skewed 1.0x", "27% -> 31% -> 36%", rising(SKEWED, *ABLATION, by=0.09), TIES),
         Claim("Ablation, Skewed 1.5x", "38% -> 45% -> 55%", rising(SKEWED15, *ABLATION, by=0.17), TIES),

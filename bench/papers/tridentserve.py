@@ -35,8 +35,8 @@ TRIDENTSERVE = Paper(
     setup="A quarter of 128 L20s with a quarter of the load: FLUX.1-dev (28 steps), HunyuanVideo (4 steps), and "
     "CogVideoX1.5-5B (6 steps; three of its sizes, at the load of the public trace; at full size a quarter of its "
     "requests, 675 a run). Step times as published, stages, batches and bytes modelled; SLOs at 0.35 of the public "
-    "code's formula for FLUX; for CogVideoX about that formula, SLO and length being of several tried the nearest to the "
-    "paper's figures.",
+    "code's formula for FLUX; for CogVideoX about that formula, SLO and length being of several tried the nearest to "
+    "the paper's figures.",
     settings=(
         Setting(FLUX, "tridentserve-flux", TRI, rate=2.3, pool=0.25),
         Setting(HUNYUAN, "tridentserve-hunyuan", TRI, pool=0.25),

@@ -32,9 +32,6 @@ PLACES = {
     "gfdit": "load 90%",
     "mixfusion": "SLO 5x, faster",
     "two-kinds": "54/min",
-    "two-nodes": "48/min",
-    "flash-crowds": "",
-    "tridentserve-hunyuan": "",
 }
 FIRST_SEED = 3_000_000
 SEEDS, REQUESTS = 5, 300

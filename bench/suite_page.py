@@ -77,7 +77,7 @@ def draw(suite: Document) -> None:
         axes.plot([100 * value for value in shares], ys, marker, color=colour, label=name, markersize=6, linestyle="")
     axes.set_yticks(list(ys), list(points), fontsize=8)
     axes.set_ylim(len(points) - 0.4, -0.6)
-    label(axes, "SLO attainment, simulated with modelled step times", "requests in time, %", "")
+    label(axes, "SLO attainment, simulated", "requests in time, %, on modelled and published step times", "")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=INK)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     save(figure, PICTURE, dpi=120)

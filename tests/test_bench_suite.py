@@ -146,6 +146,16 @@ def test_the_page_has_every_point_policy_and_figure_and_says_what_falls_short() 
     assert "modelled or published" in text
 
 
+def test_the_page_says_where_another_policy_is_ahead_with_scaled_figures() -> None:
+    behind = document()
+    next(iter(behind["details"]["points"].values()))["policies"]["srtf"]["attainment"] = 0.9
+    text = "\n".join(page(document(), {"0.7": document(), "1.3": behind}, None))
+    assert "x 0.7, another policy is ahead by more than half a point: nowhere." in text
+    assert (
+        "x 1.3, another policy is ahead by more than half a point: file (srtf 90.0, sfumato 80.0; 3 requests)." in text
+    )
+
+
 def test_the_picture_has_a_row_a_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(suite_page, "PICTURE", tmp_path / "images" / "suite.png")
     suite_page.draw(document())
